@@ -1,0 +1,107 @@
+"""Reaching the database: retries with jitter, a session that cannot hang, and who is to blame where it does not work."""
+
+from __future__ import annotations
+
+import random
+import re
+import socket
+import time
+from collections.abc import Callable
+
+import psycopg
+
+from mooring.errors import DatabaseUnreachable, NotPermitted
+from mooring.settings import Settings
+from mooring.wire import Connection, Query
+
+
+_ATTEMPT = 10
+"""Seconds that one attempt may take, so that a server that hangs is tried again."""
+_LONGEST_PAUSE = 5
+# libpq gives no SQLSTATE for a connection that failed, only the server's text; these cannot get better by waiting.
+_REFUSED = re.compile(
+    r"authentication failed|no password supplied|role .* does not exist|no pg_hba\.conf entry|is not permitted to log in"
+    r"|permission denied for database|certificate authentication failed|password file .* has group or world access"
+)
+
+
+def connect(settings: Settings, waiting: Callable[[str], None]) -> Connection:
+    """A connection to a primary, in autocommit mode, so that every transaction is written out.
+
+    Tries until MOORING_WAIT is over; `waiting` is told of each reason for another attempt. Raises DatabaseUnreachable, or
+    NotPermitted at once where the server knows the role and does not let it in.
+    """
+    deadline = time.monotonic() + settings.wait
+    pause = 0.1
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            connection = _attempt(settings, max(2, min(_ATTEMPT, round(left))))
+        except psycopg.OperationalError as error:
+            reason = _reason(error)
+        else:
+            if connection.info.parameter_status("in_hot_standby") != "on":
+                return connection
+            reason = f"{connection.info.host} is a standby, which cannot be written to"
+            connection.close()
+        if _REFUSED.search(reason):
+            raise NotPermitted(reason, hint="Look at the user, the password and the database of MOORING_DATABASE_URL or PG*.")
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise DatabaseUnreachable(
+                f"{reason} (tried for {settings.wait:g} s)",
+                hint="Look at the host, the port and the database of MOORING_DATABASE_URL or PG*, at network policies and at"
+                " the server itself; MOORING_WAIT says how long to try.",
+            )
+        waiting(reason)
+        time.sleep(min(left, pause * random.uniform(0.5, 1.5)))  # noqa: S311 - jitter
+        pause = min(_LONGEST_PAUSE, pause * 2)
+
+
+def _attempt(settings: Settings, timeout: int) -> Connection:
+    return psycopg.connect(
+        settings.database_url.get_secret_value() if settings.database_url else "",
+        autocommit=True,
+        prepare_threshold=None,
+        connect_timeout=timeout,
+        application_name=f"mooring {settings.service}"[:63],
+        client_encoding="UTF8",
+        tcp_user_timeout=15_000,
+        keepalives_idle=5,
+        keepalives_interval=3,
+        keepalives_count=3,
+    )
+
+
+def _reason(error: psycopg.OperationalError) -> str:
+    """What went wrong, in a line."""
+    text = re.sub(r"\s+", " ", str(error)).strip()
+    return text.removeprefix("connection failed: ").removeprefix("connection is bad: ")
+
+
+def session(settings: Settings, server_version: int) -> list[Query]:
+    """What every transaction of Mooring's can rely on, whatever the role's defaults, or a migration, have set.
+
+    Sent after connecting and not as startup options, because connection poolers refuse those.
+    """
+    values = {
+        "lock_timeout": f"{settings.lock_timeout * 1000:.0f}",
+        "statement_timeout": f"{(settings.statement_timeout or 0) * 1000:.0f}",
+        "idle_in_transaction_session_timeout": "60000",
+    }
+    if server_version >= 140000:
+        # Without it a server goes on with a statement, and keeps its locks, after the client is gone.
+        values["client_connection_check_interval"] = "5000"
+    columns = ", ".join(f"pg_catalog.set_config('{name}', '{value}', false)" for name, value in values.items())
+    return [
+        Query("SET SESSION AUTHORIZATION DEFAULT"),
+        Query("RESET ALL"),
+        Query(f"SELECT {columns}", sync=True),
+    ]
+
+
+def runner() -> str:
+    """Who runs migrations here: the host's name, which in a cluster is the pod's."""
+    return socket.gethostname()
+
+

@@ -1,0 +1,81 @@
+"""What to say about SQL that failed: where it stands, what the server says, what is kept and what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import psycopg
+
+from mooring.errors import MigrationFailed
+from mooring.lexer import Statement
+from mooring.migration import Migration
+from mooring.ownership import listed
+
+
+_WIDEST = 120
+"""Characters of a line that an excerpt shows."""
+
+
+def failed(
+    migration: Migration,
+    statement: Statement | None,
+    error: psycopg.Error,
+    kept: Sequence[Migration],
+    pending: Sequence[Migration],
+) -> MigrationFailed:
+    """The error for a migration that failed at a statement, or, where that is None, when it was recorded or committed."""
+    diagnosis = error.diag
+    message = diagnosis.message_primary or str(error).strip()
+    details: list[str] = []
+    place: dict[str, object] = {"file": migration.name}
+    if statement:
+        position = int(diagnosis.statement_position or 1)
+        line, column = statement.locate(position)
+        place |= {"line": line, "column": column}
+        details += excerpt(migration.text, line, column)
+    else:
+        message = f"while its transaction was recorded and committed: {message}"
+    details.append(f"SQLSTATE {diagnosis.sqlstate} ({type(error).__name__})")
+    if diagnosis.internal_query:
+        details.append(f"QUERY: {diagnosis.internal_query.strip()}")
+    for name, text in (
+        ("DETAIL", diagnosis.message_detail),
+        ("HINT", diagnosis.message_hint),
+        ("CONTEXT", diagnosis.context),
+    ):
+        if text:
+            details.append(f"{name}: {text.strip()}")
+    transactional = migration.script.transactional
+    left = len(pending) - len(kept) - 1
+    details.append(
+        f"Kept: {listed([one.name for one in kept]) or 'nothing of this run'}. "
+        + (f"Rolled back: {migration.name}, all of it. " if transactional else f"Begun: {migration.name}, see the ledger. ")
+        + (f"Not run: {left} more." if left else "")
+    )
+    return MigrationFailed(
+        f"{':'.join(str(part) for part in place.values())}: {message}",
+        details=details,
+        hint=_hint(error, migration),
+        version=migration.version,
+        **place,
+        sqlstate=diagnosis.sqlstate,
+        kept=[one.version for one in kept],
+    )
+
+
+def excerpt(text: str, line: int, column: int) -> list[str]:
+    """A line of a file, cut to a window around the column if it is long, and a caret below the column."""
+    source = text.split("\n")[line - 1].rstrip("\r")
+    start = max(0, column - 1 - _WIDEST // 2) if len(source) > _WIDEST else 0
+    number = f"{line:5} | "
+    padding = "".join("\t" if letter == "\t" else " " for letter in source[start : column - 1])
+    return [number + source[start : start + _WIDEST], " " * (len(number) - 2) + "| " + padding + "^"]
+
+
+def _hint(error: psycopg.Error, migration: Migration) -> str:
+    """What to do now."""
+    if isinstance(error, psycopg.errors.ActiveSqlTransaction | psycopg.errors.InvalidTransactionTermination):
+        return f"Put a line -- +goose NO TRANSACTION at the top of {migration.name}, and what must commit together elsewhere."
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return "Grant the role of MOORING_DATABASE_URL what the statement needs, or run the migrations as the tables' owner."
+    return f"Correct {migration.name}, build the image anew and deploy it: the next pod goes on from here."

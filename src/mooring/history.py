@@ -1,0 +1,168 @@
+"""What the database says has run: the version table, the ledger, and the expected tables that are not there."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from psycopg import errors
+
+from mooring.errors import NotPermitted
+from mooring.formats import Format
+from mooring.ledger import CLAIM, LEDGER_COLUMNS, Entry, ledger_of
+from mooring.names import TableName, literal
+from mooring.wire import Connection, Query, QueryFailed, Row, ask, exchange
+
+
+@dataclass(frozen=True)
+class History:
+    """What has run, as far as the version table and the ledger know."""
+
+    table: TableName
+    """The version table with the schema that it is in, or would be made in."""
+    exists: bool = False
+    owner: str | None = None
+    """The service that the ledger says it belongs to; None where there is no ledger."""
+    alien: str = ""
+    """Why what stands under its name is no version table of this format, or no ledger."""
+    applied: frozenset[str] = frozenset()
+    """The versions that the version table has."""
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+    """The ledger's rows by version."""
+    lost: Sequence[tuple[str, str]] = ()
+    """The tables that the ledger knows and that are not there, each with a version that made or altered it."""
+    unmet: tuple[str, ...] = ()
+    """The tables of MOORING_EXPECTED_TABLES that are not there."""
+    tables: frozenset[TableName] = frozenset()
+    """Every table of the database, if there is a version that the ledger does not know."""
+
+
+def read(
+    connection: Connection, table: TableName, tool: Format, expected: Sequence[TableName], *before: Query
+) -> tuple[History, list[list[Row]]]:
+    """The history, in one query where the version table and its ledger are there, and the answers to `before`.
+
+    What is in `before` goes ahead in the same round trip; its last query should end its transaction. Raises NotPermitted
+    where a table may not be read.
+    """
+    answers: list[list[Row]] = []
+    try:
+        try:
+            for rows in exchange(connection, [*before, Query(_query(table, tool, expected))]):
+                answers.append(rows)
+        except QueryFailed as failure:
+            if failure.index < len(before) or not isinstance(failure.error, errors.UndefinedTable | errors.UndefinedColumn):
+                raise failure.error from None
+        else:
+            if history := _history(table, answers.pop()):
+                return history, answers
+        return _look_closer(connection, table, tool, expected), answers
+    except errors.InsufficientPrivilege as error:
+        raise NotPermitted(
+            f"{connection.info.user} may not read {table}: {error.diag.message_primary}",
+            hint=f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table.sql}, {ledger_of(table).sql} TO {connection.info.user};",
+        ) from error
+
+
+def _look_closer(connection: Connection, table: TableName, tool: Format, expected: Sequence[TableName]) -> History:
+    """The history where a table is not there, or is not what its name says."""
+    ledger = ledger_of(table)
+    [rows] = ask(connection, [Query(_PLACE, (table.sql, table.schema, table.name, ledger.name))])
+    columns: dict[str | None, list[str]] = {}
+    for name, column in rows:
+        columns.setdefault(name, []).append(str(column))
+    [schema] = columns.pop(None)
+    table = TableName(schema, table.name)
+    alien = [
+        f"{name} has the columns {', '.join(columns[name.name])}: it is no {what}"
+        for name, what, needed in ((table, f"{tool.NAME} version table", tool.COLUMNS), (ledger, "ledger", LEDGER_COLUMNS))
+        if name.name in columns and not set(columns[name.name]).issuperset(needed)
+    ]
+    versions, entries = table.name in columns, ledger.name in columns
+    if alien or not (versions or entries):
+        [rows] = ask(connection, [Query(_TABLES)])
+        tables = frozenset(TableName(schema, str(name)) for _, schema, name, *_ in rows)
+        return History(table, exists=versions, alien="; ".join(alien), tables=tables)
+    [rows] = ask(connection, [Query(_query(table, tool, expected, versions=versions, entries=entries))])
+    history = _history(table, rows)
+    assert history is not None  # noqa: S101 - both are looked up in one schema
+    return replace(history, exists=versions)
+
+
+# The columns of the version table and of the ledger, and, without a name, the schema that they are or would be in.
+_PLACE = """
+    WITH place AS (SELECT coalesce(
+        (SELECT n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+            WHERE c.oid = pg_catalog.to_regclass($1)), $2, pg_catalog.current_schema()) AS schema)
+    SELECT NULL, schema FROM place
+    UNION ALL SELECT c.relname, a.attname FROM place
+        JOIN pg_catalog.pg_namespace n ON n.nspname = schema
+        JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname IN ($3, $4)
+        JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"""
+_TABLES = """
+    SELECT 'table', n.nspname::text, c.relname::text, NULL, NULL, NULL, NULL
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'"""
+
+
+_SCHEMA = """SELECT 'schema', n.nspname::text, NULL, NULL, NULL, NULL, NULL FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = pg_catalog.to_regclass({})"""
+
+
+def _query(
+    table: TableName, tool: Format, expected: Sequence[TableName], *, versions: bool = True, entries: bool = True
+) -> str:
+    """All of the history in one query, of rows whose first column says what they are.
+
+    `versions` and `entries` say whether the version table and the ledger are there. Every table of the database is listed
+    only where a version has no entry, because only then somebody will look for what it made.
+    """
+    ledger = ledger_of(table).sql
+    nothing = "SELECT NULL::text, NULL::text WHERE false"
+    unknown = f"WHERE version NOT IN (SELECT version FROM {ledger})" if entries else ""
+    parts = [
+        "SELECT 'version', version, detail, NULL, NULL, NULL, NULL FROM versions",
+        f"{_TABLES} AND EXISTS (SELECT FROM versions {unknown})",
+    ]
+    if versions:
+        parts.append(_SCHEMA.format(literal(table.sql)))
+    if entries:
+        parts += [
+            _SCHEMA.format(literal(ledger)),
+            f"SELECT 'entry', version, service, name, sha256, done::text, doing::text FROM {ledger}",
+            f"SELECT 'lost', t, version, NULL, NULL, NULL, NULL FROM {ledger}, unnest(tables) t"
+            " WHERE pg_catalog.to_regclass(t) IS NULL",
+        ]
+    if expected:
+        names = ", ".join(f"({literal(str(one))}, {literal(one.sql)})" for one in expected)
+        parts.append(
+            f"SELECT 'unmet', name, NULL, NULL, NULL, NULL, NULL FROM (VALUES {names}) AS expected (name, sql)"
+            " WHERE pg_catalog.to_regclass(sql) IS NULL"
+        )
+    select = tool.select(table) if versions else nothing
+    return f"WITH versions (version, detail) AS MATERIALIZED ({select})\n" + "\nUNION ALL ".join(parts)
+
+
+def _history(table: TableName, rows: Sequence[Row]) -> History | None:
+    """The history that the query's rows tell; None if the version table and the ledger are in two schemas."""
+    kinds: dict[str | None, list[Sequence[str]]] = defaultdict(list)
+    for kind, *row in rows:
+        kinds[kind].append([column or "" for column in row])
+    schemas = {schema for schema, *_ in kinds["schema"]}
+    if len(schemas) > 1:
+        return None
+    return History(
+        TableName(schemas.pop(), table.name),
+        exists=True,
+        owner=next((service for version, service, *_ in kinds["entry"] if version == CLAIM), None),
+        applied=frozenset(version for version, *_ in kinds["version"]),
+        entries={
+            version: Entry(name, checksum, int(done) if done else None, doing == "true")
+            for version, _, name, checksum, done, doing in kinds["entry"]
+            if version != CLAIM
+        },
+        lost=[(name, version) for name, version, *_ in kinds["lost"]],
+        unmet=tuple(name for name, *_ in kinds["unmet"]),
+        tables=frozenset(TableName(schema, name) for schema, name, *_ in kinds["table"]),
+    )

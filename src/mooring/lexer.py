@@ -1,0 +1,146 @@
+"""Where SQL statements end, as PostgreSQL's own scanner sees it.
+
+Knows quoted strings and identifiers, dollar quotes, nested comments, `BEGIN ATOMIC` bodies and the parentheses of
+`CREATE RULE`; nothing else of SQL matters for finding the semicolons that end a statement. The rules are those of
+PostgreSQL's src/backend/parser/scan.l with standard_conforming_strings on, and of psql's begin_depth for SQL bodies.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from dataclasses import dataclass
+
+
+_LETTER = r"A-Za-z_\u0080-\U0010ffff"
+# An E string goes on, with its backslashes, in a quote that follows after a newline (scan.l: quotecontinue).
+_ESCAPED = r"'[^'\\]*(?:(?:''|\\.)[^'\\]*)*'"
+_TOKEN = re.compile(
+    rf"""
+      (?P<comment>--[^\n\r]*)
+    | (?P<block>/\*)
+    | (?P<string>[eE]{_ESCAPED}(?:[ \t\f\v]*[\n\r]\s*{_ESCAPED})*|'[^']*(?:''[^']*)*'|"[^"]*(?:""[^"]*)*")
+    | (?P<dollar>\$(?:[{_LETTER}][{_LETTER}0-9]*)?\$)
+    | (?P<open>[eE]?'|")
+    | (?P<word>[{_LETTER}][{_LETTER}0-9$]*)
+    | (?P<mark>[;()])
+    | (?P<other>[0-9]+|\S)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+# Runs of text in which nothing can begin that matters where words do not: no quote, dollar, comment, mark, or E string.
+_HARMLESS = re.compile(rf"(?:[{_LETTER}][{_LETTER}0-9$]*+(?!')|[0-9]+|[^{_LETTER}0-9'\"$;()/\-]+)+")
+_BLOCK_EDGE = re.compile(r"/\*|\*/")
+_WORDS_KEPT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement, without its semicolon or the comments before it."""
+
+    text: str
+    line: int
+    """Where it begins in its file, from 1."""
+    column: int
+    """Likewise, in characters, from 1."""
+    words: tuple[str, ...]
+    """Its first words outside quotes and parentheses, in upper case: enough of them to tell what it does."""
+
+    def locate(self, position: int) -> tuple[int, int]:
+        """The line and column in the file of the character at `position`, from 1, in this statement."""
+        before = self.text[: position - 1]
+        breaks = before.count("\n")
+        return self.line + breaks, len(before) - before.rfind("\n") if breaks else self.column + len(before)
+
+
+class UnfinishedError(ValueError):
+    """A quote or comment that never ends."""
+
+    def __init__(self, opening: str, line: int, column: int) -> None:
+        super().__init__(f"{opening} is never closed")
+        self.line = line
+        self.column = column
+
+
+class Lines:
+    """Turns offsets in a text into lines and columns, both from 1."""
+
+    def __init__(self, text: str) -> None:
+        self._starts = [0, *(found.end() for found in re.finditer("\n", text))]
+
+    def locate(self, offset: int) -> tuple[int, int]:
+        """The line and column of the character at `offset`."""
+        line = bisect_right(self._starts, offset)
+        return line, offset - self._starts[line - 1] + 1
+
+
+def split(text: str, start: int = 0, end: int | None = None) -> tuple[list[Statement], Statement | None]:
+    """The statements of `text[start:end]`, and what stands after the last semicolon if it is more than comments.
+
+    Lines and columns are those of the whole `text`. Raises UnfinishedError where a quote or comment does not end.
+    """
+    end = len(text) if end is None else end
+    lines = Lines(text)
+    statements: list[Statement] = []
+    words: list[str] = []
+    previous = ""
+    begun, parentheses, bodies = -1, 0, 0
+    position = start
+    while found := _TOKEN.search(text, position, end):
+        kind, position = found.lastgroup, found.end()
+        if kind in {"block", "dollar", "open"}:
+            position = _closing(text, found, end)
+            if position < 0:
+                raise UnfinishedError(found.group(), *lines.locate(found.start()))
+        if kind in {"comment", "block"}:
+            continue
+        if kind == "mark":
+            mark = found.group()
+            if mark == ";" and not parentheses and not bodies:
+                if begun >= 0:
+                    statements.append(Statement(text[begun : found.start()], *lines.locate(begun), tuple(words)))
+                words, begun = [], -1
+                continue
+            parentheses = max(0, parentheses + (mark == "(") - (mark == ")"))
+        elif kind == "word" and not parentheses:
+            word = found.group().upper()
+            if _is_routine(words):
+                bodies += _depth(word, after=previous, inside=bodies > 0)
+            if len(words) < _WORDS_KEPT:
+                words.append(word)
+            previous = word
+        if begun < 0:
+            begun = found.start()
+        if parentheses and (harmless := _HARMLESS.match(text, position, end)):
+            position = harmless.end()
+    if begun < 0:
+        return statements, None
+    return statements, Statement(text[begun:end].rstrip(), *lines.locate(begun), tuple(words))
+
+
+def _closing(text: str, opening: re.Match[str], end: int) -> int:
+    """Where what `opening` opens is closed, or -1."""
+    if opening.lastgroup == "dollar":
+        tag = opening.group()
+        closed = text.find(tag, opening.end(), end)
+        return closed + len(tag) if closed >= 0 else -1
+    if opening.lastgroup == "block":
+        depth, position = 1, opening.end()
+        while depth and (edge := _BLOCK_EDGE.search(text, position, end)):
+            depth += 1 if edge.group() == "/*" else -1
+            position = edge.end()
+        return position if not depth else -1
+    return -1
+
+
+def _is_routine(words: list[str]) -> bool:
+    """Whether a statement that begins so may carry a BEGIN ATOMIC body."""
+    kind = words[3:4] if words[1:3] == ["OR", "REPLACE"] else words[1:2]
+    return words[:1] == ["CREATE"] and kind[:1] in (["FUNCTION"], ["PROCEDURE"])
+
+
+def _depth(word: str, *, after: str, inside: bool) -> int:
+    """How much deeper `word` leads into BEGIN ATOMIC bodies; CASE counts because it ends with END too."""
+    if inside:
+        return (word == "CASE") - (word == "END")
+    return int(word == "ATOMIC" and after == "BEGIN")

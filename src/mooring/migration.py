@@ -1,0 +1,129 @@
+"""What a migration is, whichever tool's folder it came from."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from mooring.lexer import Statement
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What a migration sends to the database."""
+
+    units: tuple[tuple[Statement, ...], ...]
+    """The statements that commit together. All of them go into one transaction with the version row, if there is one
+    unit and `transactional` is set; each goes into a transaction of its own, as far as PostgreSQL allows, otherwise."""
+    transactional: bool = True
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One file of a folder of migrations."""
+
+    version: str
+    """As the ledger has it, e.g. `3`."""
+    order: tuple[int, ...]
+    """Migrations run in this order, and one that is recorded is older than those above it."""
+    path: Path
+    text: str = field(repr=False)
+    parse: Callable[[Migration], Script] = field(repr=False, compare=False)
+    """How its format reads it. Raises Invalid."""
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.path.name
+
+    @cached_property
+    def checksum(self) -> str:
+        """The SHA-256 of its text in UTF-8, with each line ended by a newline alone, so that git's autocrlf is no change."""
+        return hashlib.sha256(self.text.replace("\r\n", "\n").encode()).hexdigest()
+
+    @cached_property
+    def script(self) -> Script:
+        """What it runs; read when asked for, because a migration that is recorded never runs again. Raises Invalid."""
+        return self.parse(self)
+
+
+class Invalid(ValueError):
+    """Why a file cannot be run: each problem begins with its line and column."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+
+def problems_of(migrations: Iterable[Migration]) -> list[str]:
+    """Every reason why one of them cannot run: file, line and column, and what is wrong."""
+    problems: list[str] = []
+    for migration in migrations:
+        try:
+            migration.script  # noqa: B018 - reading it is the check
+        except Invalid as error:
+            problems += [f"{migration.name}:{problem}" for problem in error.problems]
+    return problems
+
+
+def script_of(blocks: Sequence[tuple[Statement, ...]], *, transactional: bool) -> Script:
+    """Group statements into what commits together. Raises Invalid, naming the statement's line and column.
+
+    `blocks` are the statements that the tool would send at once. What a file begins and commits itself is one unit; where
+    that is the whole file, it is as good as a file without BEGIN and COMMIT, and commits with its version row. A file that
+    commits in the middle cannot be transactional, whatever it says.
+    """
+    statements = [statement for block in blocks for statement in block]
+    if problems := [_place(one) + problem for one in statements if (problem := _unusable(one))]:
+        raise Invalid(*problems)
+    units: list[tuple[Statement, ...]] = []
+    unit: list[Statement] = []
+    begun = False
+    for block in blocks:
+        for statement in block:
+            match statement.words[:1]:
+                case ["BEGIN" | "START"]:
+                    begun = True
+                    unit += _characteristics(statement)
+                case ["COMMIT" | "END"]:
+                    begun = False
+                    units += [tuple(unit)] if unit else []
+                    unit = []
+                case _:
+                    unit.append(statement)
+        if unit and not (begun or transactional):
+            units.append(tuple(unit))
+            unit = []
+    units += [tuple(unit)] if unit else []
+    wrapped = bool(statements) and statements[0].words[:1] in _BEGIN and statements[-1].words[:1] in _COMMIT
+    return Script(tuple(units), transactional=len(units) <= 1 and (transactional or wrapped))
+
+
+_BEGIN = {("BEGIN",), ("START",)}
+_COMMIT = {("COMMIT",), ("END",)}
+
+
+def _unusable(statement: Statement) -> str:
+    """Why a statement cannot be part of a migration: it would undo, or leave undecided, what is recorded as done."""
+    match statement.words:
+        case ["ROLLBACK" | "ABORT", *rest] if "TO" not in rest:
+            return f"{statement.words[0]} would undo what is then recorded as applied"
+        case ["PREPARE", "TRANSACTION", *_] | ["COMMIT", "PREPARED", *_]:
+            return "two-phase commit leaves the migration undecided"
+        case ["COMMIT" | "END", *rest] if "CHAIN" in rest and "NO" not in rest:
+            return "COMMIT AND CHAIN is not supported: write COMMIT; BEGIN;"
+    return ""
+
+
+def _characteristics(begin: Statement) -> list[Statement]:
+    """What BEGIN asks of its transaction, such as an isolation level, as a statement for Mooring's own transaction."""
+    asked = re.sub(r"(?i)^(BEGIN|START)(\s+(WORK|TRANSACTION))?\s*", "", begin.text)
+    return [replace(begin, text=f"SET TRANSACTION {asked}", words=("SET", "TRANSACTION"))] if asked else []
+
+
+def _place(statement: Statement) -> str:
+    return f"{statement.line}:{statement.column}: "
