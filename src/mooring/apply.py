@@ -17,7 +17,7 @@ from mooring.history import History
 from mooring.ledger import Author
 from mooring.lexer import Statement
 from mooring.migration import Migration
-from mooring.names import TableName
+from mooring.names import TableName, quote
 from mooring.plan import Plan
 from mooring.wire import Connection, Query, QueryFailed, ask, exchange
 
@@ -74,9 +74,9 @@ def prepare(target: Target, plan: Plan) -> None:
         is_there = isinstance(error, errors.InsufficientPrivilege)
         raise NotPermitted(
             f"{role} cannot make {table}: {error.diag.message_primary}",
-            hint=f"GRANT USAGE, CREATE ON SCHEMA {table.schema} TO {role};"
+            hint=f"GRANT USAGE, CREATE ON SCHEMA {quote(str(table.schema))} TO {quote(role)};"
             if is_there
-            else f"CREATE SCHEMA {table.schema} AUTHORIZATION {role};",
+            else f"CREATE SCHEMA {quote(str(table.schema))} AUTHORIZATION {quote(role)};",
         ) from error
 
 
@@ -124,7 +124,11 @@ def _together(target: Target, batch: Sequence[Migration]) -> Iterator[tuple[Migr
         recording = _recording(target, migration)
         recorded[migration] = recording[-1]
         queries += [_BEGIN, *(Query(statement.text) for statement in statements), *recording, _COMMIT]
-        sources += [(migration, None), *((migration, one) for one in statements), *((migration, None),) * (len(recording) + 1)]
+        sources += [
+            (migration, None),
+            *((migration, one) for one in statements),
+            *((migration, None),) * (len(recording) + 1),
+        ]
     milliseconds = 0
     try:
         for (migration, _), query, rows in zip(sources, queries, exchange(target.connection, queries), strict=True):

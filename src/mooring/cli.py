@@ -3,56 +3,49 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from mooring import __version__
 from mooring.errors import MooringError, Terminated
+from mooring.report import Report
+from mooring.settings import load
+from mooring.status import status
+from mooring.up import up, verify
 
 
 def main() -> NoReturn:
-    """Run a command and exit: 0 is proof, every other code is a class of mooring.errors."""
-    arguments = _parser().parse_args()
+    """Run the command that the process was started with, and exit."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command; 0 is proof, every other exit code is that of a class of mooring.errors."""
+    parsed = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _terminate)
-    if arguments.command == "demo":
+    if parsed.command == "demo":
         from mooring.demo import demo
 
-        sys.exit(demo())
-    sys.exit(_run(arguments.command, as_json=getattr(arguments, "json", False)))
-
-
-def _run(command: str, *, as_json: bool) -> int:
-    from mooring.report import Report
-    from mooring.settings import load
-
-    stream = sys.stderr if command == "status" else sys.stdout
-    report = Report(
-        log_format=os.environ.get("MOORING_LOG_FORMAT"),
-        termination_log=Path(os.environ.get("MOORING_TERMINATION_LOG") or "/dev/termination-log"),
-        stream=stream,
-    )
+        return demo()
+    report = Report(stream=_log_stream(parsed.command), termination_log=Path("/dev/termination-log"))
     try:
         settings = load()
-        if command != "up":
-            report = Report(log_format=settings.log_format, level=settings.log_level, stream=stream)
-        else:
-            report = Report(
-                log_format=settings.log_format,
-                level=settings.log_level,
-                termination_log=settings.termination_log,
-                stream=stream,
-            )
-        if command == "status":
-            from mooring.status import status
-
-            status(settings, report, as_json=as_json)
-        else:
-            from mooring.up import up, verify
-
-            (up if command == "up" else verify)(settings, report)
+        report = Report(
+            log_format=settings.log_format,
+            level=settings.log_level,
+            stream=_log_stream(parsed.command),
+            termination_log=settings.termination_log if parsed.command == "up" else None,
+        )
+        match parsed.command:
+            case "up":
+                up(settings, report)
+            case "verify":
+                verify(settings, report)
+            case "status":
+                status(settings, report, as_json=parsed.json)
     except MooringError as error:
         report.failed(error)
         return error.exit_code
@@ -61,8 +54,13 @@ def _run(command: str, *, as_json: bool) -> int:
         return int(str(error.code))
     except Exception as error:  # noqa: BLE001 - the last resort
         report.crashed(error)
-        return 1
+        return MooringError.exit_code
     return 0
+
+
+def _log_stream(command: str) -> TextIO:
+    """Where the log goes: it is what `up` and `verify` print, and would be in the way of what `status` prints."""
+    return sys.stderr if command == "status" else sys.stdout
 
 
 def _terminate(_signal: int, _frame: object) -> NoReturn:
@@ -70,11 +68,28 @@ def _terminate(_signal: int, _frame: object) -> NoReturn:
     raise Terminated
 
 
+def _settings_help() -> str:
+    """Every setting, for `--help` alone: nothing else should load them before it must."""
+    if not {"-h", "--help"} & set(sys.argv):
+        return ""
+    from mooring.settings import describe
+
+    settings = (f"  {name} ({default})\n      {meaning}" for name, default, meaning in describe())
+    return "settings, all from the environment:\n" + "\n".join(settings)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="mooring", description="Runs a service's PostgreSQL migrations and proves them.")
+    parser = argparse.ArgumentParser(
+        prog="mooring", description="Runs a service's PostgreSQL migrations and proves them."
+    )
     parser.add_argument("--version", action="version", version=f"mooring {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("up", help="apply what is pending and prove that everything is there (what the image runs)")
+    commands.add_parser(
+        "up",
+        help="apply what is pending and prove that everything is there (what the image runs)",
+        epilog=_settings_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     status = commands.add_parser("status", help="show each migration and whether it ran")
     status.add_argument("--json", action="store_true", help="print JSON, as where there is no terminal")
     commands.add_parser("verify", help="prove that everything is there, and change nothing")

@@ -23,6 +23,12 @@ _REFUSED = re.compile(
     r"authentication failed|no password supplied|role .* does not exist|no pg_hba\.conf entry|is not permitted to log in"
     r"|permission denied for database|certificate authentication failed|password file .* has group or world access"
 )
+_NO_DATABASE = re.compile(r'database ".*" does not exist')
+_HINT_NO_DATABASE = "CREATE DATABASE it first, or correct the database of MOORING_DATABASE_URL or PGDATABASE."
+_HINT = (
+    "Look at the host and the port of MOORING_DATABASE_URL or PGHOST and PGPORT, at network policies, and at the server's log."
+    " MOORING_WAIT says how long to try."
+)
 
 
 def connect(settings: Settings, waiting: Callable[[str], None]) -> Connection:
@@ -45,13 +51,14 @@ def connect(settings: Settings, waiting: Callable[[str], None]) -> Connection:
             reason = f"{connection.info.host} is a standby, which cannot be written to"
             connection.close()
         if _REFUSED.search(reason):
-            raise NotPermitted(reason, hint="Look at the user, the password and the database of MOORING_DATABASE_URL or PG*.")
+            raise NotPermitted(
+                reason, hint="Look at the user, the password and the database of MOORING_DATABASE_URL or PG*."
+            )
         left = deadline - time.monotonic()
         if left <= 0:
             raise DatabaseUnreachable(
                 f"{reason} (tried for {settings.wait:g} s)",
-                hint="Look at the host, the port and the database of MOORING_DATABASE_URL or PG*, at network policies and at"
-                " the server itself; MOORING_WAIT says how long to try.",
+                hint=_HINT_NO_DATABASE if _NO_DATABASE.search(reason) else _HINT,
             )
         waiting(reason)
         time.sleep(min(left, pause * random.uniform(0.5, 1.5)))  # noqa: S311 - jitter
@@ -74,9 +81,9 @@ def _attempt(settings: Settings, timeout: int) -> Connection:
 
 
 def _reason(error: psycopg.OperationalError) -> str:
-    """What went wrong, in a line."""
-    text = re.sub(r"\s+", " ", str(error)).strip()
-    return text.removeprefix("connection failed: ").removeprefix("connection is bad: ")
+    """What went wrong, in a line: libpq says it once for TLS and once more for the attempt without."""
+    lines = (re.sub(r"^(connection (failed|is bad): )+", "", " ".join(line.split())) for line in str(error).splitlines())
+    return " ".join(dict.fromkeys(line for line in lines if line))
 
 
 def session(settings: Settings, server_version: int) -> list[Query]:
@@ -103,5 +110,3 @@ def session(settings: Settings, server_version: int) -> list[Query]:
 def runner() -> str:
     """Who runs migrations here: the host's name, which in a cluster is the pod's."""
     return socket.gethostname()
-
-

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 
 class MooringError(Exception):
-    """Mooring has a bug"""
+    """Mooring has a bug."""
 
     exit_code: ClassVar[int] = 1
 
@@ -27,7 +27,7 @@ class MooringError(Exception):
     @property
     def summary(self) -> str:
         """The first line of the exception's docstring."""
-        return (type(self).__doc__ or "").partition("\n")[0]
+        return (type(self).__doc__ or "").partition("\n")[0].rstrip(".")
 
     @property
     def line(self) -> str:
@@ -44,67 +44,67 @@ class MooringError(Exception):
 
 
 class SettingsInvalid(MooringError):
-    """The settings are not valid"""
+    """The settings are not valid."""
 
     exit_code = 2
 
 
 class DatabaseUnreachable(MooringError):
-    """The database cannot be reached"""
+    """The database cannot be reached."""
 
     exit_code = 10
 
 
 class NotPermitted(MooringError):
-    """The database does not permit this"""
+    """The database does not permit this."""
 
     exit_code = 11
 
 
 class MigrationsInvalid(MooringError):
-    """The folder of migrations is not valid"""
+    """The folder of migrations is not valid."""
 
     exit_code = 20
 
 
 class HistoryDiffers(MooringError):
-    """The database's history differs from the folder"""
+    """The database's history differs from the folder."""
 
     exit_code = 21
 
 
 class ForeignVersionTable(MooringError):
-    """The version table is not this service's"""
+    """The version table is not this service's."""
 
     exit_code = 22
 
 
 class MigrationFailed(MooringError):
-    """A migration failed"""
+    """A migration failed."""
 
     exit_code = 30
 
 
 class HalfDone(MooringError):
-    """A non-transactional migration stopped midway"""
+    """A non-transactional migration stopped midway."""
 
     exit_code = 31
 
 
 class LockBusy(MooringError):
-    """Another runner holds this service's lock"""
+    """Another runner holds this service's lock."""
 
     exit_code = 40
 
 
 class TablesMissing(MooringError):
-    """Expected tables are missing"""
+    """Expected tables are missing."""
 
     exit_code = 50
 
 
 class Pending(MooringError):
-    """Migrations are pending"""
+    """Migrations are pending."""
 
     exit_code = 60
 

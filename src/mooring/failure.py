@@ -49,7 +49,11 @@ def failed(
     left = len(pending) - len(kept) - 1
     details.append(
         f"Kept: {listed([one.name for one in kept]) or 'nothing of this run'}. "
-        + (f"Rolled back: {migration.name}, all of it. " if transactional else f"Begun: {migration.name}, see the ledger. ")
+        + (
+            f"Rolled back: {migration.name}, all of it. "
+            if transactional
+            else f"Begun: {migration.name}, see the ledger. "
+        )
         + (f"Not run: {left} more." if left else "")
     )
     return MigrationFailed(

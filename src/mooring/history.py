@@ -11,7 +11,7 @@ from psycopg import errors
 from mooring.errors import NotPermitted
 from mooring.formats import Format
 from mooring.ledger import CLAIM, LEDGER_COLUMNS, Entry, ledger_of
-from mooring.names import TableName, literal
+from mooring.names import TableName, literal, quote
 from mooring.wire import Connection, Query, QueryFailed, Row, ask, exchange
 
 
@@ -52,7 +52,9 @@ def read(
             for rows in exchange(connection, [*before, Query(_query(table, tool, expected))]):
                 answers.append(rows)
         except QueryFailed as failure:
-            if failure.index < len(before) or not isinstance(failure.error, errors.UndefinedTable | errors.UndefinedColumn):
+            if failure.index < len(before) or not isinstance(
+                failure.error, errors.UndefinedTable | errors.UndefinedColumn
+            ):
                 raise failure.error from None
         else:
             if history := _history(table, answers.pop()):
@@ -61,7 +63,7 @@ def read(
     except errors.InsufficientPrivilege as error:
         raise NotPermitted(
             f"{connection.info.user} may not read {table}: {error.diag.message_primary}",
-            hint=f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table.sql}, {ledger_of(table).sql} TO {connection.info.user};",
+            hint=f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table.sql}, {ledger_of(table).sql} TO {quote(connection.info.user)};",
         ) from error
 
 
@@ -76,7 +78,10 @@ def _look_closer(connection: Connection, table: TableName, tool: Format, expecte
     table = TableName(schema, table.name)
     alien = [
         f"{name} has the columns {', '.join(columns[name.name])}: it is no {what}"
-        for name, what, needed in ((table, f"{tool.NAME} version table", tool.COLUMNS), (ledger, "ledger", LEDGER_COLUMNS))
+        for name, what, needed in (
+            (table, f"{tool.NAME} version table", tool.COLUMNS),
+            (ledger, "ledger", LEDGER_COLUMNS),
+        )
         if name.name in columns and not set(columns[name.name]).issuperset(needed)
     ]
     versions, entries = table.name in columns, ledger.name in columns

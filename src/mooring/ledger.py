@@ -6,20 +6,32 @@ which tables it made or altered that are still there. A non-transactional migrat
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from mooring.migration import Migration
 from mooring.names import TableName, literal
 from mooring.settings import LEDGER_SUFFIX
-from mooring.wire import Query
+from mooring.wire import Query, Row
 
 
 CLAIM = ""
 """The version of the row that only says which service the table belongs to."""
 
 
-LEDGER_COLUMNS = ("version", "service", "name", "sha256", "applied_at", "duration_ms", "applied_by", "tables", "done", "doing")
+LEDGER_COLUMNS = (
+    "version",
+    "service",
+    "name",
+    "sha256",
+    "applied_at",
+    "duration_ms",
+    "applied_by",
+    "tables",
+    "done",
+    "doing",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +47,26 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Details:
+    """A migration's row, as people want to see it."""
+
+    version: str
+    name: str
+    applied_at: str
+    duration_ms: int | None
+    """None for a migration that another tool has run."""
+    applied_by: str
+    tables: list[str]
+    """What it made or altered that is still there."""
+
+    @classmethod
+    def of(cls, row: Row) -> Details:
+        """The details in an answer to `details`."""
+        version, name, applied_at, duration, applied_by, tables = (column or "" for column in row)
+        return cls(version, name, applied_at, int(duration) if duration else None, applied_by, json.loads(tables))
+
+
+@dataclass(frozen=True, slots=True)
 class Author:
     """Who writes a row."""
 
@@ -46,6 +78,15 @@ class Author:
 def ledger_of(table: TableName) -> TableName:
     """The ledger's name."""
     return TableName(table.schema, table.name + LEDGER_SUFFIX)
+
+
+def details(table: TableName) -> Query:
+    """Ask for every migration's row."""
+    return Query(
+        "SELECT version, name, pg_catalog.to_char(applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'),"
+        f" duration_ms, applied_by, pg_catalog.to_json(tables) FROM {ledger_of(table).sql} WHERE version <> $1",
+        (CLAIM,),
+    )
 
 
 def create(table: TableName, author: Author) -> list[Query]:
@@ -65,7 +106,9 @@ def create(table: TableName, author: Author) -> list[Query]:
                 done integer,
                 doing boolean NOT NULL DEFAULT false
             )"""),
-        Query(f"COMMENT ON TABLE {ledger.sql} IS {literal(f'Mooring: what ran on {table.name}; see applied_by, tables')}"),
+        Query(
+            f"COMMENT ON TABLE {ledger.sql} IS {literal(f'Mooring: what ran on {table.name}; see applied_by, tables')}"
+        ),
         Query(
             f"INSERT INTO {ledger.sql} (version, service, name, sha256, applied_by) VALUES ($1, $2, '', '', $3)",
             (CLAIM, author.service, author.runner),

@@ -114,6 +114,8 @@ def _unusable(statement: Statement) -> str:
             return f"{statement.words[0]} would undo what is then recorded as applied"
         case ["PREPARE", "TRANSACTION", *_] | ["COMMIT", "PREPARED", *_]:
             return "two-phase commit leaves the migration undecided"
+        case ["COPY", *rest] if {"STDIN", "STDOUT"} & set(rest):
+            return "COPY FROM STDIN needs data from a client: write INSERT, or COPY FROM a file that the server has"
         case ["COMMIT" | "END", *rest] if "CHAIN" in rest and "NO" not in rest:
             return "COMMIT AND CHAIN is not supported: write COMMIT; BEGIN;"
     return ""

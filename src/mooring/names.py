@@ -25,6 +25,12 @@ class TableName:
         return self.name if self.schema in (None, "public") else f"{self.schema}.{self.name}"
 
     @property
+    def setting(self) -> str:
+        """The name as a setting spells it, with its schema."""
+        parts = [part if part and not set(part) & {".", '"'} else quote(part) for part in (self.schema, self.name) if part]
+        return ".".join(parts)
+
+    @property
     def sql(self) -> str:
         """The name for SQL, each part quoted."""
         return f"{quote(self.schema)}.{quote(self.name)}" if self.schema else quote(self.name)
@@ -48,11 +54,13 @@ def parse(text: str) -> TableName:
     """
     found = _NAME.fullmatch(text)
     if not found:
-        raise ValueError('is not a table name: write name or schema.name, with double quotes around a part with dots')
+        raise ValueError("is not a table name: write name or schema.name, with double quotes around a part with dots")
     if "\0" in text:
         raise ValueError("has a NUL character")
     parts = [part and (part[1:-1].replace('""', '"') if part[0] == '"' else part) for part in found.groups()]
     for part in parts:
         if part and len(part.encode()) > LONGEST:
-            raise ValueError(f"is too long: PostgreSQL keeps {LONGEST} bytes of a name, and {part!r} has {len(part.encode())}")
+            raise ValueError(
+                f"is too long: PostgreSQL keeps {LONGEST} bytes of a name, and {part!r} has {len(part.encode())}"
+            )
     return TableName(parts[0], parts[1])

@@ -28,7 +28,9 @@ def refuse_foreign(history: History, tool: Format, policy: Policy) -> None:
     """Raise ForeignVersionTable where the version table's shape, owner or place says that it is not this service's."""
     table, own = history.table, default_table(tool, policy.service)
     if history.alien:
-        raise ForeignVersionTable(history.alien, hint=f"Set MOORING_VERSION_TABLE={own}, or to another name that is free.")
+        raise ForeignVersionTable(
+            history.alien, hint=f"Set MOORING_VERSION_TABLE={own}, or to another name that is free."
+        )
     if history.owner not in (None, policy.service):
         raise ForeignVersionTable(
             f"{table} belongs to {history.owner}, not to {policy.service}",
@@ -40,9 +42,9 @@ def refuse_foreign(history: History, tool: Format, policy: Policy) -> None:
         namesakes = [one for one in history.tables if one.name.lower() == table.name.lower() and one != table]
         if namesakes:
             raise ForeignVersionTable(
-                f"there is no {table}, but there is {listed(sorted(map(str, namesakes)))}: to start with a new table would run"
+                f"there is no {table.setting}, but there is {listed(sorted(one.setting for one in namesakes))}: to start with a new table would run"
                 " every migration again",
-                hint=f"Set MOORING_VERSION_TABLE={min(map(str, namesakes))} if that is {policy.service}'s, or give the"
+                hint=f"Set MOORING_VERSION_TABLE={min(one.setting for one in namesakes)} if that is {policy.service}'s, or give the"
                 " new table another name.",
             )
 
@@ -54,31 +56,39 @@ def evidence(
     unknown = history.applied - history.entries.keys()
     if not unknown:
         return {}
-    problems = []
     newest = migrations[-1].order
-    strangers = unknown - {migration.version for migration in migrations}
-    below = [v for v in in_order(strangers, tool) if tool.order(v) < newest and not squashed(v, tool, policy)]
-    if below:
-        problems.append(f"it has the versions {listed(below)}, for which {policy.service} has no files")
-    elif not adopt and not history.entries and strangers:
-        problems.append(f"it has the versions {listed(in_order(strangers, tool))} and none of {policy.service}'s")
-    left: dict[TableName, Migration] = {}
+    strangers = in_order(unknown - {migration.version for migration in migrations}, tool)
+    below = [version for version in strangers if tool.order(version) < newest and not squashed(version, tool, policy)]
+    problems = []
+    if below or (strangers and not adopt and not history.entries):
+        problems.append(f"{policy.service} has no files for the versions {listed(below or strangers)} that it records")
     applied = [migration for migration in migrations if migration.version in history.applied]
+    makers: dict[TableName, Migration] = {}
     for migration in applied:
-        left |= {table: left.get(table, migration) for table in left_behind(_statements([migration]))}
+        makers |= {table: makers.get(table, migration) for table in left_behind(_statements([migration]))}
     standing = left_behind(_statements(applied))
     found: dict[Migration, Collection[TableName]] = {
-        migration: [table for table in standing if left.get(table) is migration] for migration in adopt
+        migration: sorted((table for table in standing if makers.get(table) is migration), key=str)
+        for migration in adopt
     }
-    for migration, tables in found.items():
-        for table in tables:
-            if not _is_there(table, history.tables):
-                problems.append(f"it says that {migration.name} ran, but the table {table} that this file makes is not there")
+    missing = [
+        f"{table} ({migration.name})"
+        for migration, tables in found.items()
+        for table in tables
+        if not _is_there(table, history.tables)
+    ]
+    if missing:
+        versions = listed([migration.version for migration in adopt])
+        problems.append(
+            f"it records the versions {versions}, but what {policy.service} makes with them is not there: {listed(missing)}"
+        )
     if problems:
+        own = default_table(tool, policy.service)
         raise ForeignVersionTable(
-            *(f"{history.table} is not explained by {policy.service}'s files: {problem}" for problem in problems),
-            hint=f"If another service writes {history.table}, set MOORING_VERSION_TABLE={default_table(tool, policy.service)}."
-            f" If it is {policy.service}'s own, restore what is missing.",
+            *(f"{history.table} is another service's: {problem}" for problem in problems),
+            details=[f"Every service that uses {tool.NAME} gets {tool.SHARED_NAME} unless it says otherwise."]
+            * (history.table.name == tool.SHARED_NAME),
+            hint=f"Set MOORING_VERSION_TABLE={own}. If {history.table} is {policy.service}'s own, restore what is missing.",
         )
     return found
 
@@ -98,7 +108,9 @@ def refuse_shared_name(history: History, tool: Format, policy: Policy) -> None:
 
 def default_table(tool: Format, service: str) -> str:
     """The version table of a service that names none: one that the tool itself, which does not quote, can use too."""
-    return f"{tool.NAME}_" + "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in service.lower())
+    return f"{tool.NAME}_" + "".join(
+        letter if letter.isascii() and letter.isalnum() else "_" for letter in service.lower()
+    )
 
 
 def in_order(versions: Iterable[str], tool: Format) -> list[str]:

@@ -75,7 +75,9 @@ def _refuse_different(
     allowed = {tool.order(version) for version in policy.out_of_order}
     problems, hints = [], []
     if history.entries and not history.exists:
-        problems.append(f"the version table {history.table} is gone, but its ledger knows {len(history.entries)} migrations")
+        problems.append(
+            f"the version table {history.table} is gone, but its ledger knows {len(history.entries)} migrations"
+        )
         hints.append(f"Restore {history.table} from a backup.")
     for version in in_order(known, tool):
         entry, migration = history.entries[version], files.get(version)
@@ -92,7 +94,9 @@ def _refuse_different(
         if version not in history.applied and migration.order < newest and migration.order not in allowed:
             last = next(one for one in history.applied if tool.order(one) == newest)
             problems.append(f"{migration.name} is numbered below {last}, which ran already")
-            hints.append(f"Give it a number above {last}, or set MOORING_OUT_OF_ORDER={version} to run it all the same.")
+            hints.append(
+                f"Give it a number above {last}, or set MOORING_OUT_OF_ORDER={version} to run it all the same."
+            )
     if problems:
         raise HistoryDiffers(*problems, hint="\n".join(dict.fromkeys(hints)))
     return [version for version in in_order(history.applied, tool) if tool.order(version) > newest_file]

@@ -15,7 +15,9 @@ from mooring.plan import Plan
 def prove(history: History, plan: Plan, migrations: Iterable[Migration], service: str) -> None:
     """Raise TablesMissing with every expected table that is not there, HistoryDiffers if something is still pending."""
     if plan.pending:
-        raise HistoryDiffers(*(f"{migration.name} ran, but {history.table} does not say so" for migration in plan.pending))
+        raise HistoryDiffers(
+            *(f"{migration.name} ran, but {history.table} does not say so" for migration in plan.pending)
+        )
     names = {migration.version: migration.name for migration in migrations}
     makers: dict[str, str] = {}
     for table, version in history.lost:
@@ -25,7 +27,10 @@ def prove(history: History, plan: Plan, migrations: Iterable[Migration], service
         f"{table} of {service} is missing: version {version} ({names.get(version, history.entries[version].name)}) made it"
         for table, version in makers.items()
     ]
-    problems += [f"{table} is missing: MOORING_EXPECTED_TABLES names it, and no migration of {service} makes it" for table in history.unmet]
+    problems += [
+        f"{table} is missing: MOORING_EXPECTED_TABLES names it, and no migration of {service} makes it"
+        for table in history.unmet
+    ]
     if problems:
         raise TablesMissing(*problems, hint=_hint(history, makers))
 

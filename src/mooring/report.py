@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import sys
 import time
@@ -41,14 +40,15 @@ class Report:
         stream: TextIO | None = None,
     ) -> None:
         stream = stream or sys.stdout
-        console = log_format == "console" or (log_format is None and stream.isatty())
+        self.console = log_format == "console" or (log_format is None and stream.isatty())
+        """Whether people read it as it is."""
         self.log = structlog.wrap_logger(
             structlog.WriteLogger(stream),
             processors=[
                 structlog.processors.add_log_level,
                 structlog.processors.TimeStamper(fmt="iso", utc=True),
                 _without_secrets,
-                _for_console if console else _as_json,
+                _for_console if self.console else _as_json,
             ],
             wrapper_class=structlog.make_filtering_bound_logger(level),
             cache_logger_on_first_use=True,
@@ -144,12 +144,7 @@ def _for_console(_logger: object, _method: str, event: Mapping[str, Any]) -> str
     left = {key: value for key, value in event.items() if key not in {*_FIRST, "message", "file", "error"}}
     lines = [line for key in ("problems", "details") for line in left.pop(key, ())]
     lines += [left.pop(key) for key in ("hint", "traceback") if key in left]
-    subject = " ".join(str(event[key]) for key in ("message", "file", "error") if key in event)
+    subject = next((event[key] for key in ("error", "message", "file") if key in event), "")
     rest = " ".join(f"{key}={value}" for key, value in left.items())
     head = f"{event['timestamp'][11:19]} {event['event']:<10} {subject}  {rest}".rstrip()
     return "\n".join([head, *(f"    {part}" for line in lines for part in line.split("\n"))])
-
-
-def is_terminal() -> bool:
-    """Whether a person reads what is printed."""
-    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"

@@ -93,13 +93,16 @@ Listed = BeforeValidator(_list)
 class Settings(BaseSettings):
     """What one service's init container is told."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, arbitrary_types_allowed=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, arbitrary_types_allowed=True
+    )
 
     service: Annotated[str, BeforeValidator(_service)] = Field(
         max_length=100, description="The service: owner of the version table, of the lock, of every log line."
     )
     version_table: Annotated[TableName, BeforeValidator(_version_table)] | None = Field(
-        None, description="The version table, `name` or `schema.name`, as the catalog has it: upper case stays upper case."
+        None,
+        description="The version table, `name` or `schema.name`, as the catalog has it: upper case stays upper case.",
     )
     migrations: Annotated[tuple[Path, ...], NoDecode, Listed] = Field(
         (Path("/migrations"),), min_length=1, description="The folder of migrations that the image carries."
@@ -124,14 +127,18 @@ class Settings(BaseSettings):
         None, description="Recorded versions up to this one need no file any more: they were squashed away on purpose."
     )
     allow_shared_name: bool = Field(
-        default=False, description="Lets the version table carry the tool's default name, where one service has the database."
+        default=False,
+        description="Lets the version table carry the tool's default name, where one service has the database.",
     )
     log_format: Literal["json", "console"] | None = Field(
         None, description="`json` or `console`: by default console on a terminal, JSON elsewhere."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level that is logged.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least level that is logged."
+    )
     termination_log: Path = Field(
-        Path("/dev/termination-log"), description="Where the last word goes, if its folder is there: one line, on success too."
+        Path("/dev/termination-log"),
+        description="Where the last word goes, if its folder is there: one line, on success too.",
     )
 
 
@@ -147,6 +154,27 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
     if problems:
         raise SettingsInvalid(*problems, hint=_HINT)
     return settings
+
+
+def describe() -> list[tuple[str, str, str]]:
+    """Each setting's name, its default as one would write it, and its meaning."""
+    found = []
+    for field, info in Settings.model_fields.items():
+        default = info.default
+        if info.is_required():
+            text = "required"
+        elif default in (None, ()):
+            text = "none"
+        elif isinstance(default, bool):
+            text = str(default).lower()
+        elif isinstance(default, tuple):
+            text = ",".join(map(str, default))
+        elif isinstance(default, int | float):
+            text = f"{default / 60:g}m" if default % 60 == 0 and default > 60 else f"{default:g}s"  # noqa: PLR2004
+        else:
+            text = str(default)
+        found.append((PREFIX + field.upper(), text, info.description or ""))
+    return found
 
 
 _HINT = "See `mooring up --help` for every setting."
@@ -181,7 +209,9 @@ def _unknown(environment: Mapping[str, str]) -> list[str]:
     """MOORING_* variables that are no setting: each is most likely a typing error."""
     known = [PREFIX + field.upper() for field in Settings.model_fields]
     known += [f"{name}_FILE" for name in known]
-    unknown = [n for n in sorted(environment) if n.startswith(PREFIX) and n not in known and not _SERVICE_LINK.fullmatch(n)]
+    unknown = [
+        n for n in sorted(environment) if n.startswith(PREFIX) and n not in known and not _SERVICE_LINK.fullmatch(n)
+    ]
     if not unknown:
         return []
     from difflib import get_close_matches

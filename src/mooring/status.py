@@ -1,1 +1,92 @@
-"""`mooring status`."""
+"""`mooring status`: each migration, whether it ran, when, how long it took and who ran it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Any
+
+from mooring import database, ledger
+from mooring.errors import MooringError
+from mooring.history import History, read
+from mooring.ledger import Details
+from mooring.migration import Migration
+from mooring.plan import decide
+from mooring.report import Report
+from mooring.settings import Settings
+from mooring.up import Run, newest, prepare
+from mooring.wire import ask
+
+
+_COLUMNS = ("version", "file", "state", "applied_at", "duration_ms", "applied_by")
+
+
+def status(settings: Settings, report: Report, *, as_json: bool) -> None:
+    """Print what ran and what did not. Raises what `up` would refuse with, after printing."""
+    run = prepare(settings, report)
+    with closing(database.connect(settings, lambda reason: report.waiting("database", reason=reason))) as connection:
+        session = database.session(settings, connection.info.server_version)
+        past, _ = read(connection, run.table, run.tool, settings.expected_tables, *session)
+        rows = ask(connection, [ledger.details(past.table)])[0] if past.owner is not None else []
+    details = {one.version: one for one in map(Details.of, rows)}
+    found: dict[str, Any] = {
+        "service": settings.service,
+        "format": run.tool.NAME,
+        "version_table": str(past.table),
+        "owner": past.owner,
+        "version": newest(run, past),
+        "migrations": _migrations(run, past, details),
+    }
+    refusal = None
+    try:
+        decide(run.migrations, past, run.tool, run.policy)
+    except MooringError as error:
+        refusal = error
+        found["problems"] = list(error.problems)
+    if as_json or not report.console:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        _print(found)
+    if refusal:
+        raise refusal
+
+
+def _migrations(run: Run, past: History, details: dict[str, Details]) -> list[dict[str, Any]]:
+    files = {migration.version: migration for migration in run.migrations}
+    versions = sorted({*files, *past.applied}, key=run.tool.order)
+    found = []
+    for version in versions:
+        row = details.get(version) if version in past.applied or version in files else None
+        found.append(
+            {
+                "version": version,
+                "file": files[version].name if version in files else row.name if row else None,
+                "state": _state(version, files.get(version), past, newest_file=run.migrations[-1]),
+                "applied_at": row.applied_at if row and version in past.applied else None,
+                "duration_ms": row.duration_ms if row and version in past.applied else None,
+                "applied_by": row.applied_by if row and version in past.applied else None,
+                "tables": row.tables if row and version in past.applied else [],
+            }
+        )
+    return found
+
+
+def _state(version: str, migration: Migration | None, past: History, newest_file: Migration) -> str:
+    entry = past.entries.get(version)
+    if version not in past.applied:
+        return "half done" if entry and entry.done is not None else "pending"
+    if migration is None:
+        return "ahead" if entry is None or int(version) > newest_file.order[0] else "file missing"
+    if entry is None:
+        return "to adopt"
+    return "applied" if entry.checksum == migration.checksum else "changed"
+
+
+def _print(found: dict[str, Any]) -> None:
+    print(f"{found['service']}: version {found['version']} on {found['version_table']} ({found['format']})")
+    rows: list[Sequence[str]] = [[name.upper().replace("_", " ") for name in _COLUMNS]]
+    rows += [[str("" if row[name] is None else row[name]) for name in _COLUMNS] for row in found["migrations"]]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -50,7 +50,9 @@ class Run:
         """The version table that the settings name."""
         return self.settings.version_table or TableName(None, default_table(self.tool, self.settings.service))
 
-    def read(self, connection: Connection, table: TableName, *questions: Query) -> tuple[History, Plan, list[list[Row]]]:
+    def read(
+        self, connection: Connection, table: TableName, *questions: Query
+    ) -> tuple[History, Plan, list[list[Row]]]:
         """What has run and what that means, in one round trip; and the answers to `questions`."""
         session = database.session(self.settings, connection.info.server_version)
         past, answers = history.read(connection, table, self.tool, self.settings.expected_tables, *session, *questions)
@@ -72,7 +74,9 @@ def up(settings: Settings, report: Report) -> None:
     report.log.info("started", format=run.tool.NAME, files=len(run.migrations))
     for attempt in range(_LOST_CONNECTIONS):
         report.doing = "connecting"
-        with closing(database.connect(settings, lambda reason: report.waiting("database", reason=reason))) as connection:
+        with closing(
+            database.connect(settings, lambda reason: report.waiting("database", reason=reason))
+        ) as connection:
             try:
                 migrate(run, connection)
             except psycopg.OperationalError as error:
@@ -107,17 +111,29 @@ def migrate(run: Run, connection: Connection) -> None:
         adopted = len(plan.adopt)
         if adopted:
             unproven = [migration.name for migration, tables in plan.adopt.items() if not tables]
-            report.log.warning("adopted", message="taken over from another tool", versions=[m.version for m in plan.adopt], unproven=unproven)
+            report.log.warning(
+                "adopted",
+                message="taken over from another tool",
+                versions=[m.version for m in plan.adopt],
+                unproven=unproven,
+            )
         report.doing = "applying migrations"
         for migration, milliseconds in apply.apply(target, plan.pending):
             applied += 1
             report.log.info(
-                "applied", file=migration.name, version=migration.version, duration_ms=milliseconds, done=applied, of=len(plan.pending)
+                "applied",
+                file=migration.name,
+                version=migration.version,
+                duration_ms=milliseconds,
+                done=applied,
+                of=len(plan.pending),
             )
         report.doing = "proving"
         after, plan, _ = run.read(connection, before.table)
     prove(after, plan, run.migrations, run.settings.service)
-    report.done(_summary(run, before, after, applied, adopted), applied=applied, adopted=adopted, version=newest(run, after))
+    report.done(
+        _summary(run, before, after, applied, adopted), applied=applied, adopted=adopted, version=newest(run, after)
+    )
 
 
 def _locked(run: Run, connection: Connection, table: TableName) -> tuple[History, Plan]:

@@ -53,7 +53,9 @@ def _variable(line: str, start: int, environment: Mapping[str, str]) -> tuple[st
     braced = line[start] == "{"
     name = _NAME.match(line, start + braced)
     if not name:
-        raise ValueError(f"ENVSUB: no variable's name follows the $ before {line[start : start + 10]!r}; write \\$ for a dollar")
+        raise ValueError(
+            f"ENVSUB: no variable's name follows the $ before {line[start : start + 10]!r}; write \\$ for a dollar"
+        )
     value, position = environment.get(name.group()), name.end()
     if not braced:
         return value or "", position
@@ -61,7 +63,9 @@ def _variable(line: str, start: int, environment: Mapping[str, str]) -> tuple[st
         return _substring(value or "", *part.groups()), part.end()
     operator = re.compile(r":-|[-?]|(?=\})").match(line, position)
     if not operator:
-        raise ValueError(f"ENVSUB: ${{{name.group()} is followed by {line[position : position + 10]!r}, not by an operator or a brace")
+        raise ValueError(
+            f"ENVSUB: ${{{name.group()} is followed by {line[position : position + 10]!r}, not by an operator or a brace"
+        )
     other, position = _expression(line, operator.end(), environment, braced=True)
     if position == len(line):
         raise ValueError(f"ENVSUB: no brace closes ${{{name.group()}")

@@ -57,7 +57,7 @@ def read(folder: Path) -> list[Migration]:
     if not found and not problems:
         problems.append(f"{folder}: no migrations: goose reads files such as 00001_create_orders.sql")
     if problems:
-        raise MigrationsInvalid(*problems, *problems_of(found.values()))
+        raise MigrationsInvalid(*sorted([*problems, *problems_of(found.values())]))
     return [found[version] for version in sorted(found)]
 
 
@@ -91,10 +91,10 @@ def record(table: TableName, migration: Migration) -> str:
 
 def parse(migration: Migration) -> Script:
     """What a file's Up section runs. Raises Invalid with every problem in the file."""
+    if migration.text.startswith("\ufeff"):
+        raise Invalid("1:1: begins with a byte order mark, which goose refuses; save the file without it")
     problems: list[str] = []
     text = _expand(migration.text, problems)
-    if text.startswith("\ufeff"):
-        problems.append("1:1: begins with a byte order mark, which goose refuses; save the file without it")
     blocks: list[tuple[Statement, ...]] = []
 
     def take(start: int, end: int, *, together: bool = False) -> None:
