@@ -18,6 +18,7 @@ from mooring.wire import Connection, Query
 _ATTEMPT = 10
 """Seconds that one attempt may take, so that a server that hangs is tried again."""
 _LONGEST_PAUSE = 5
+_POSTGRESQL_14 = 140000
 # libpq gives no SQLSTATE for a connection that failed, only the server's text; these cannot get better by waiting.
 _REFUSED = re.compile(
     r"authentication failed|no password supplied|role .* does not exist|no pg_hba\.conf entry|is not permitted to log in"
@@ -82,7 +83,9 @@ def _attempt(settings: Settings, timeout: int) -> Connection:
 
 def _reason(error: psycopg.OperationalError) -> str:
     """What went wrong, in a line: libpq says it once for TLS and once more for the attempt without."""
-    lines = (re.sub(r"^(connection (failed|is bad): )+", "", " ".join(line.split())) for line in str(error).splitlines())
+    lines = (
+        re.sub(r"^(connection (failed|is bad): )+", "", " ".join(line.split())) for line in str(error).splitlines()
+    )
     return " ".join(dict.fromkeys(line for line in lines if line))
 
 
@@ -96,7 +99,7 @@ def session(settings: Settings, server_version: int) -> list[Query]:
         "statement_timeout": f"{(settings.statement_timeout or 0) * 1000:.0f}",
         "idle_in_transaction_session_timeout": "60000",
     }
-    if server_version >= 140000:
+    if server_version >= _POSTGRESQL_14:
         # Without it a server goes on with a statement, and keeps its locks, after the client is gone.
         values["client_connection_check_interval"] = "5000"
     columns = ", ".join(f"pg_catalog.set_config('{name}', '{value}', false)" for name, value in values.items())

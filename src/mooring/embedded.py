@@ -24,7 +24,7 @@ def server(version: int = 18, settings: Mapping[str, str] | None = None, binarie
 
     Raises ModuleNotFoundError where the package is not installed and no `binaries` are given.
     """
-    with tempfile.TemporaryDirectory(prefix="mooring-", dir="/tmp") as folder:  # noqa: S108 - socket paths must be short
+    with tempfile.TemporaryDirectory(prefix="mooring-", dir="/tmp") as folder:
         data = Path(folder, "data")
         # PostgreSQL refuses to run as root, and another user may not be able to reach a package below root's home.
         as_user: dict[str, Any] = {}

@@ -6,8 +6,18 @@ problems (all of them, one line each) and a hint: what to do now, as something o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
+
+
+_URL_PASSWORD = re.compile(r"(://[^:/@\s]*:)\S*@")
+_KEYWORD_PASSWORD = re.compile(r"(password\s*=\s*)('(?:[^'\\]|\\.)*'|\S+)", re.IGNORECASE)
+
+
+def redact(text: str) -> str:
+    """A text without the password of any connection string in it."""
+    return _KEYWORD_PASSWORD.sub(r"\1***", _URL_PASSWORD.sub(r"\1***@", text))
 
 
 class MooringError(Exception):
@@ -15,8 +25,8 @@ class MooringError(Exception):
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, *problems: str, details: Sequence[str] = (), hint: str = "", **fields: Any) -> None:
-        self.problems = problems
+    def __init__(self, *problems: str, details: Sequence[str] = (), hint: str = "", **fields: object) -> None:
+        self.problems = tuple(map(redact, problems))
         self.details = details
         """More lines for who reads the log."""
         self.hint = hint

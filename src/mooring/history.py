@@ -49,8 +49,7 @@ def read(
     answers: list[list[Row]] = []
     try:
         try:
-            for rows in exchange(connection, [*before, Query(_query(table, tool, expected))]):
-                answers.append(rows)
+            answers.extend(exchange(connection, [*before, Query(_query(table, tool, expected))]))
         except QueryFailed as failure:
             if failure.index < len(before) or not isinstance(
                 failure.error, errors.UndefinedTable | errors.UndefinedColumn

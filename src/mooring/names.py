@@ -27,7 +27,9 @@ class TableName:
     @property
     def setting(self) -> str:
         """The name as a setting spells it, with its schema."""
-        parts = [part if part and not set(part) & {".", '"'} else quote(part) for part in (self.schema, self.name) if part]
+        parts = [
+            part if part and not set(part) & {".", '"'} else quote(part) for part in (self.schema, self.name) if part
+        ]
         return ".".join(parts)
 
     @property

@@ -39,13 +39,13 @@ def refuse_foreign(history: History, tool: Format, policy: Policy) -> None:
             owner=history.owner,
         )
     if not history.exists:
-        namesakes = [one for one in history.tables if one.name.lower() == table.name.lower() and one != table]
-        if namesakes:
+        same = (one for one in history.tables if one.name.lower() == table.name.lower() and one != table)
+        if namesakes := sorted(one.setting for one in same):
             raise ForeignVersionTable(
-                f"there is no {table.setting}, but there is {listed(sorted(one.setting for one in namesakes))}: to start with a new table would run"
-                " every migration again",
-                hint=f"Set MOORING_VERSION_TABLE={min(one.setting for one in namesakes)} if that is {policy.service}'s, or give the"
-                " new table another name.",
+                f"there is no {table.setting}, but there is {listed(namesakes)}: to start with a new table would run every"
+                " migration again",
+                hint=f"Set MOORING_VERSION_TABLE={namesakes[0]} if that is {policy.service}'s, or give the new table another"
+                " name.",
             )
 
 

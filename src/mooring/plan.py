@@ -57,9 +57,9 @@ def decide(migrations: Sequence[Migration], history: History, tool: Format, poli
     return Plan(
         create=history.owner is None,
         adopt=evidence,
-        forget=[v for v in history.entries if v not in history.applied and v not in half_done],
-        pending=pending,
-        ahead=ahead,
+        forget=tuple(v for v in history.entries if v not in history.applied and v not in half_done),
+        pending=tuple(pending),
+        ahead=tuple(ahead),
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import sys
 import time
 from collections.abc import Mapping, MutableMapping, Sequence
@@ -13,19 +12,12 @@ from typing import Any, TextIO
 
 import structlog
 
-from mooring.errors import MooringError
+from mooring.errors import MooringError, redact
 
 
 LAST_WORD_BYTES = 1024
 _QUIET_SECONDS = 15
 """How long to be silent about one and the same wait."""
-_URL_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]+@")
-_KEYWORD_PASSWORD = re.compile(r"(password\s*=\s*)('(?:[^'\\]|\\.)*'|\S+)", re.IGNORECASE)
-
-
-def redact(text: str) -> str:
-    """A text without the password of any connection string in it."""
-    return _KEYWORD_PASSWORD.sub(r"\1***", _URL_PASSWORD.sub(r"\1***@", text))
 
 
 class Report:
@@ -68,7 +60,8 @@ class Report:
         now = time.monotonic()
         if now - self._said.get(what, -_QUIET_SECONDS) >= _QUIET_SECONDS:
             self._said[what] = now
-            self.log.warning(f"waiting for {what}", waited_s=round(now - self._begun, 1), **fields)
+            event = f"waiting for {what}"
+            self.log.warning(event, waited_s=round(now - self._begun, 1), **fields)
 
     def done(self, line: str, **fields: object) -> None:
         """Say that all is proven, in the log and as the last word."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
-
 from tests.postgres.conftest import Database, MakeService, Service
+
+
+NO_TRANSACTION = "-- +goose NO TRANSACTION\n-- +goose Up\n"
 
 
 def test_a_failure_keeps_what_went_before_and_nothing_of_the_file(
@@ -52,11 +54,9 @@ def test_an_error_in_a_function_shows_its_context(make_service: MakeService) -> 
 def test_a_constraint_that_fails_at_commit_stops_the_files_after_it(
     make_service: MakeService, database: Database
 ) -> None:
+    deferred = "FOREIGN KEY (x) REFERENCES a (y) DEFERRABLE INITIALLY DEFERRED"
     service = make_service(
-        _1_a="CREATE TABLE a (x int REFERENCES a (y) DEFERRABLE INITIALLY DEFERRED, y int UNIQUE);\nINSERT INTO a VALUES (1, 2);".replace(
-            "CREATE TABLE a (x int REFERENCES a (y) DEFERRABLE INITIALLY DEFERRED, y int UNIQUE)",
-            "CREATE TABLE a (x int, y int UNIQUE); ALTER TABLE a ADD FOREIGN KEY (x) REFERENCES a (y) DEFERRABLE INITIALLY DEFERRED",
-        ),
+        _1_a=f"CREATE TABLE a (x int, y int UNIQUE, {deferred}); INSERT INTO a VALUES (1, 2);",
         _2_b="CREATE TABLE b ();",
     )
     outcome = service.mooring()
@@ -79,7 +79,7 @@ def test_a_file_that_wraps_itself_in_a_transaction_still_commits_with_its_row(
 
 def test_no_transaction_runs_statement_by_statement(make_service: MakeService, database: Database) -> None:
     service = make_service(
-        _1_a="-- +goose NO TRANSACTION\n-- +goose Up\nCREATE TABLE a (x int);\nCREATE INDEX CONCURRENTLY a_x ON a (x);\nVACUUM a;"
+        _1_a=NO_TRANSACTION + "CREATE TABLE a (x int);\nCREATE INDEX CONCURRENTLY a_x ON a (x);\nVACUUM a;"
     )
     assert service.mooring().code == 0
     assert database.sql("SELECT indisvalid FROM pg_index WHERE indexrelid = 'a_x'::regclass") == [(True,)]
@@ -95,7 +95,7 @@ def test_no_transaction_goes_on_after_the_last_statement_that_is_done(
 ) -> None:
     """goose runs such a file from its top again, and fails at what is there already."""
     service = make_service(
-        _1_a="-- +goose NO TRANSACTION\n-- +goose Up\nCREATE TABLE a (x int);\nINSERT INTO a SELECT y FROM b;\nINSERT INTO a VALUES (2);"
+        _1_a=NO_TRANSACTION + "CREATE TABLE a (x int);\nINSERT INTO a SELECT y FROM b;\nINSERT INTO a VALUES (2);"
     )
     outcome = service.mooring()
     assert outcome.code == 30
@@ -105,8 +105,8 @@ def test_no_transaction_goes_on_after_the_last_statement_that_is_done(
     assert database.sql("SELECT x FROM a ORDER BY x") == [(1,), (2,)]
 
 
-def test_a_half_done_file_must_not_change(make_service: MakeService, database: Database) -> None:
-    top = "-- +goose NO TRANSACTION\n-- +goose Up\nCREATE TABLE a ();\n"
+def test_a_half_done_file_must_not_change(make_service: MakeService) -> None:
+    top = f"{NO_TRANSACTION}CREATE TABLE a ();\n"
     service = make_service(_1_a=top + "SELECT 1/0;")
     service.mooring()
     service.write(_1_a=top + "SELECT 1;")

@@ -6,9 +6,9 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+from tests.postgres.conftest import Database, MakeService, Service
 
 from mooring import embedded
-from tests.postgres.conftest import Database, MakeService, Service
 
 
 def test_a_server_that_refuses_is_tried_until_the_wait_is_over(ingestion: Service) -> None:
@@ -37,7 +37,7 @@ def test_a_server_that_hangs_is_given_up(ingestion: Service, silent: int) -> Non
     assert "timeout" in outcome.problems[0]
 
 
-def test_a_server_that_comes_up_later_is_waited_for(make_service: MakeService, tmp_path: object) -> None:
+def test_a_server_that_comes_up_later_is_waited_for(make_service: MakeService) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

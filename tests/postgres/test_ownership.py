@@ -11,7 +11,7 @@ GOOSE = """
     INSERT INTO {0} (version_id, is_applied) SELECT v, true FROM generate_series(0, {1}) AS v;"""
 
 
-def test_the_failure_of_the_mission_is_refused(ingestion: Service, eventhandler: Service, database: Database) -> None:
+def test_the_failure_of_the_mission_is_refused(ingestion: Service, database: Database) -> None:
     """goose, on its shared default table, has run eventhandler's 1 and 2; ingestion's must not be taken for applied."""
     database.sql("CREATE TABLE events (); CREATE TABLE handlers ();" + GOOSE.format("goose_db_version", 2))
     outcome = ingestion.mooring(VERSION_TABLE="goose_db_version")

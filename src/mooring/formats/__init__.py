@@ -47,6 +47,6 @@ def names() -> tuple[str, ...]:
 
 def read(folders: Sequence[Path], name: str | None) -> tuple[Format, list[Migration]]:
     """The format of a folder, and its migrations in the order in which they run. Raises MigrationsInvalid."""
-    tool: Format = goose
+    tools: dict[str | None, Format] = {None: goose, goose.NAME: goose}
     [folder] = folders
-    return tool, tool.read(folder)
+    return tools[name], tools[name].read(folder)

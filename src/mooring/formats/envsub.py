@@ -1,7 +1,7 @@
-"""Environment variables in SQL, as goose's ENVSUB writes them (github.com/mfridman/interpolate).
+r"""Environment variables in SQL, as goose's ENVSUB writes them (github.com/mfridman/interpolate).
 
 Its grammar is a shell's: `$NAME`, `${NAME}`, `${NAME:-when empty}`, `${NAME-when unset}`, `${NAME?why}`,
-`${NAME:offset:length}`, and `$$` or `\\$` for a dollar. Mooring leaves a dollar quote alone, where goose would halve it:
+`${NAME:offset:length}`, and `$$` or `\$` for a dollar. Mooring leaves a dollar quote alone, where goose would halve it:
 `$$$$` is the dollar quote that goose's users have to write, and a `$$` alone can only be meant as one.
 """
 

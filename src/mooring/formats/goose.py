@@ -21,7 +21,7 @@ from mooring.names import TableName
 
 NAME = "goose"
 SHARED_NAME = "goose_db_version"
-COLUMNS = ("id", "version_id", "is_applied")
+COLUMNS: tuple[str, ...] = ("id", "version_id", "is_applied")
 
 _FILE = re.compile(r"([+-]?[0-9]+)_.*\.(sql|go)", re.DOTALL)
 _LARGEST = 2**63 - 1
