@@ -41,3 +41,23 @@ check: install ## lint and types
 .PHONY: lock
 lock: $(UV) ## write the lock file anew
 	@$(UV) lock --upgrade
+
+.PHONY: test-peers
+test-peers: install ## the real goose beside Mooring (.ci/peers .cache/bin installs it)
+	@$(RUN)pytest tests/peers
+
+.PHONY: test-chart
+test-chart: install ## the chart, rendered
+	@$(RUN)pytest tests/chart
+
+.PHONY: test-image
+test-image: install ## the image, built and run
+	@$(RUN)pytest tests/image
+
+.PHONY: test-kind
+test-kind: install ## the chart and the image on a kind cluster of three nodes
+	@$(RUN)pytest tests/kind
+
+.PHONY: docs
+docs: install ## write the tables of README.md that come from the code
+	@$(RUN)python .ci/readme.py

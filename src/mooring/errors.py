@@ -21,7 +21,10 @@ def redact(text: str) -> str:
 
 
 class MooringError(Exception):
-    """Mooring has a bug."""
+    """Mooring has a bug.
+
+    An exception that nobody expected; its traceback is in the log.
+    """
 
     exit_code: ClassVar[int] = 1
 
@@ -34,10 +37,16 @@ class MooringError(Exception):
         """What a log event of this error carries beside the text: stable keys, plain values."""
         super().__init__(*problems)
 
+    @classmethod
+    def describe(cls) -> tuple[str, str]:
+        """What the log says of such errors, and when they are raised: the two parts of the docstring."""
+        summary, _, meaning = (cls.__doc__ or "").partition("\n\n")
+        return summary.rstrip("."), " ".join(meaning.split())
+
     @property
     def summary(self) -> str:
-        """The first line of the exception's docstring."""
-        return (type(self).__doc__ or "").partition("\n")[0].rstrip(".")
+        """The first line of the message."""
+        return self.describe()[0]
 
     @property
     def line(self) -> str:
@@ -54,67 +63,103 @@ class MooringError(Exception):
 
 
 class SettingsInvalid(MooringError):
-    """The settings are not valid."""
+    """The settings are not valid.
+
+    A setting is missing or wrong: every one is listed, and none of the secrets shown.
+    """
 
     exit_code = 2
 
 
 class DatabaseUnreachable(MooringError):
-    """The database cannot be reached."""
+    """The database cannot be reached.
+
+    After `MOORING_WAIT` of retries with jitter: refused, no such host, no such database, starting up, too many
+    connections, a standby.
+    """
 
     exit_code = 10
 
 
 class NotPermitted(MooringError):
-    """The database does not permit this."""
+    """The database does not permit this.
+
+    A wrong password, a role that may not log in, or a missing privilege: the hint says what to grant.
+    """
 
     exit_code = 11
 
 
 class MigrationsInvalid(MooringError):
-    """The folder of migrations is not valid."""
+    """The folder of migrations is not valid.
+
+    No such folder, no files, a name that the format does not know, a duplicate, a file that cannot be read or run as it
+    is: all of them at once, before anything runs.
+    """
 
     exit_code = 20
 
 
 class HistoryDiffers(MooringError):
-    """The database's history differs from the folder."""
+    """The database's history differs from the folder.
+
+    A recorded file was changed, is missing below the newest, or a new one is numbered below the newest.
+    """
 
     exit_code = 21
 
 
 class ForeignVersionTable(MooringError):
-    """The version table is not this service's."""
+    """The version table is not this service's.
+
+    It is claimed by another service, explained only by another, no version table at all, or it carries the name that
+    every service would share.
+    """
 
     exit_code = 22
 
 
 class MigrationFailed(MooringError):
-    """A migration failed."""
+    """A migration failed.
+
+    An SQL error: file, line and column, the line itself, SQLSTATE, detail and hint; what was kept, what was rolled back.
+    """
 
     exit_code = 30
 
 
 class HalfDone(MooringError):
-    """A non-transactional migration stopped midway."""
+    """A non-transactional migration stopped midway.
+
+    It cannot be resumed safely: which statement it was, and what to do.
+    """
 
     exit_code = 31
 
 
 class LockBusy(MooringError):
-    """Another runner holds this service's lock."""
+    """Another runner holds this service's lock.
+
+    It did so past `MOORING_LOCK_WAIT`: its pid, user, application, host and since when.
+    """
 
     exit_code = 40
 
 
 class TablesMissing(MooringError):
-    """Expected tables are missing."""
+    """Expected tables are missing.
+
+    After migrating, or with nothing to run: which tables, and which migration made them.
+    """
 
     exit_code = 50
 
 
 class Pending(MooringError):
-    """Migrations are pending."""
+    """Migrations are pending.
+
+    `verify` found files that are not applied.
+    """
 
     exit_code = 60
 

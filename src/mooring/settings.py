@@ -102,7 +102,8 @@ class Settings(BaseSettings):
     )
     version_table: Annotated[TableName, BeforeValidator(_version_table)] | None = Field(
         None,
-        description="The version table, `name` or `schema.name`, as the catalog has it: upper case stays upper case.",
+        description="The version table, `name` or `schema.name`, exactly as the catalog has it. By default the tool's name and"
+        " the service's, such as `goose_ingestion`.",
     )
     migrations: Annotated[tuple[Path, ...], NoDecode, Listed] = Field(
         (Path("/migrations"),), min_length=1, description="The folder of migrations that the image carries."

@@ -140,14 +140,25 @@ def server(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 _numbers = itertools.count(1)
+MakeDatabase = Callable[[], Database]
 
 
 @pytest.fixture
-def database(server: str) -> Database:
-    """An empty database."""
-    name = f"test{next(_numbers)}"
-    Database(f"{server}/postgres").sql(f"CREATE DATABASE {name}")
-    return Database(f"{server}/{name}")
+def make_database(server: str) -> MakeDatabase:
+    """Make an empty database."""
+
+    def make() -> Database:
+        name = f"test{next(_numbers)}"
+        Database(f"{server}/postgres").sql(f"CREATE DATABASE {name}")
+        return Database(f"{server}/{name}")
+
+    return make
+
+
+@pytest.fixture
+def database(make_database: MakeDatabase) -> Database:
+    """The database of a test that needs one."""
+    return make_database()
 
 
 MakeService = Callable[..., Service]

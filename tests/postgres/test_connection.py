@@ -6,9 +6,9 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from tests.postgres.conftest import Database, MakeService, Service
 
 from mooring import embedded
+from tests.postgres.conftest import Database, MakeService, Service
 
 
 def test_a_server_that_refuses_is_tried_until_the_wait_is_over(ingestion: Service) -> None:

@@ -6,10 +6,10 @@ import json
 import signal
 
 import psycopg
-from tests.postgres.conftest import Database, MakeService, Service
 
 from mooring.lock import key
 from mooring.names import TableName
+from tests.postgres.conftest import Database, MakeService, Service
 
 
 SLEEPS = "pg_stat_activity WHERE application_name LIKE 'mooring%' AND wait_event = 'PgSleep'"

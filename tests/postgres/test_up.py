@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Iterator
 
 import pytest
-from tests.postgres.conftest import Database, MakeService, Service
 
 from mooring.wire import Connection, Query, Row, exchange
+from tests.postgres.conftest import Database, MakeService, Service
 
 
 def spy_on_exchanges(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
