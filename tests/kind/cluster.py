@@ -1,0 +1,372 @@
+"""A kind cluster, the database in it, and the namespaces of single tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "chart"
+PATIENCE = 120
+"""Seconds after which what should have happened is taken not to happen."""
+
+RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
+"""What a namespace's labels must say; `warn` speaks of Deployments too, whose pods would be refused later."""
+
+T = TypeVar("T")
+
+
+class CommandFailed(AssertionError):
+    """A command that a user would type did not work."""
+
+    def __init__(self, command: Sequence[str], status: int, output: str) -> None:
+        super().__init__(f"{' '.join(command)}\nexited with {status}:\n{output}")
+        self.output = output
+
+
+def run(*command: str, stdin: str | None = None) -> str:
+    """What a command prints. Raises CommandFailed with all that it said."""
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise CommandFailed(command, done.returncode, done.stdout + done.stderr)
+    return done.stdout
+
+
+def eventually(ask: Callable[[], T | None], failure: Callable[[], str], within: float = PATIENCE) -> T:
+    """The first answer that is one; after `within` seconds, an AssertionError with what `failure` says."""
+    deadline = time.monotonic() + within
+    while (answer := ask()) is None:
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within:g} s: {failure()}")
+        time.sleep(0.3)
+    return answer
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running cluster."""
+
+    name: str
+    kubeconfig: Path
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        """What kubectl prints."""
+        return run("kubectl", "--kubeconfig", str(self.kubeconfig), *arguments, stdin=stdin)
+
+    def helm(self, *arguments: str) -> str:
+        """What Helm prints."""
+        return run("helm", "--kubeconfig", str(self.kubeconfig), *arguments)
+
+    def apply(self, *objects: Mapping[str, Any]) -> None:
+        """Create objects."""
+        self.kubectl("apply", "--filename=-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+
+    def load(self, *images: str) -> None:
+        """Bring images of the local engine to the workers, those that they do not have already."""
+        nodes = run("kind", "get", "nodes", "--name", self.name).split()
+        workers = [node for node in nodes if "control-plane" not in node]
+        run("kind", "load", "docker-image", "--name", self.name, "--nodes", ",".join(workers), *images)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A namespace and a database of one test's own, with the secrets that the example services' values name."""
+
+    cluster: Cluster
+    namespace: str
+
+    @property
+    def database(self) -> str:
+        """The database's name, and its owner's."""
+        return self.namespace.replace("-", "_")
+
+    @classmethod
+    @contextmanager
+    def of(cls, cluster: Cluster, name: str) -> Iterator[Site]:
+        """One for a test of this name, as long as it runs; nobody waits for the namespace to go."""
+        # A kept cluster may still have the last run's database, and be deleting its namespace.
+        site = cls(cluster, f"{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')[:40]}-{uuid.uuid4().hex[:6]}")
+        owner = password = site.database
+        site.psql(
+            "postgres", f"CREATE ROLE {owner} LOGIN PASSWORD '{password}'", f"CREATE DATABASE {owner} OWNER {owner}"
+        )
+        host = "postgres.postgres.svc"
+        url = f"postgresql://{owner}:{password}@{host}:5432/{owner}"
+        parts = {"host": host, "port": "5432", "dbname": owner, "username": owner, "password": password, "uri": url}
+        cluster.apply(
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": site.namespace, "labels": RESTRICTED}},
+            site.secret("ingestion-db", {"url": url}),
+            site.secret("events-app", parts),
+        )
+        yield site
+        site.cluster.kubectl("delete", "namespace", site.namespace, "--wait=false")
+
+    def secret(self, name: str, values: Mapping[str, str]) -> dict[str, Any]:
+        """A Secret of the namespace."""
+        metadata = {"name": name, "namespace": self.namespace}
+        return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": dict(values)}
+
+    def psql(self, database: str, *statements: str) -> list[list[str]]:
+        """The rows of statements, run by the database's administrator."""
+        commands = [argument for statement in statements for argument in ("--command", statement)]
+        options = [
+            "--no-psqlrc",
+            "--quiet",
+            "--tuples-only",
+            "--no-align",
+            "--field-separator=\t",
+            "--set=ON_ERROR_STOP=1",
+        ]
+        psql = ["psql", "--username=postgres", f"--dbname={database}", *options, *commands]
+        rows = self.cluster.kubectl("--namespace=postgres", "exec", "deployment/postgres", "--", *psql)
+        return [line.split("\t") for line in rows.splitlines()]
+
+    def sql(self, statement: str) -> list[list[str]]:
+        """The rows of a statement in the test's database."""
+        return self.psql(self.database, statement)
+
+    def tables(self) -> set[str]:
+        """The tables of the test's database."""
+        return {name for [name] in self.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        """What kubectl prints about the namespace."""
+        return self.cluster.kubectl("--namespace", self.namespace, *arguments, stdin=stdin)
+
+    def helm(self, *arguments: str) -> str:
+        """What Helm prints about the namespace."""
+        return self.cluster.helm("--namespace", self.namespace, *arguments)
+
+    def shell(self, command: str) -> str:
+        """What a command prints that a user has copied from somewhere."""
+        environment = {**os.environ, "KUBECONFIG": str(self.cluster.kubeconfig)}
+        return subprocess.run(
+            ["bash", "-c", command], env=environment, check=True, stdout=subprocess.PIPE, text=True
+        ).stdout
+
+    def install(self, service: str, image: str, *options: str) -> Release:
+        """Install one of the example services from its values file, as a user would."""
+        release = Release(self, service)
+        self.helm("install", service, str(CHART), *release.values(image), *options)
+        return release
+
+
+@dataclass(frozen=True)
+class Release:
+    """An installed service."""
+
+    site: Site
+    name: str
+
+    def values(self, image: str) -> list[str]:
+        """The values of the service's file, with images that exist here."""
+        repository, _, tag = image.partition(":")
+        files = [CHART / "services" / f"{self.name}.yaml", Path(__file__).parent / "services" / f"{self.name}.yaml"]
+        return [*(f"--values={file}" for file in files), f"--set=image.repository={repository},image.tag={tag}"]
+
+    def upgrade(self, image: str, *options: str) -> None:
+        """Upgrade to another image of the migrations."""
+        self.site.helm("upgrade", self.name, str(CHART), *self.values(image), *options)
+
+    def rollback(self) -> None:
+        """Go back to the release's previous revision."""
+        self.site.helm("rollback", self.name)
+
+    def state(self) -> State:
+        """What Kubernetes knows of it."""
+        selector = f"--selector=app.kubernetes.io/instance={self.name}"
+        listed = json.loads(self.site.kubectl("get", "deployment,replicaset,pod", selector, "--output=json"))
+        return State(listed["items"])
+
+    def ready(self, within: float = PATIENCE) -> list[Pod]:
+        """Its pods, once all of them are of the newest revision and ready; at once an error if their migrations fail."""
+
+        def ask() -> list[Pod] | None:
+            state = self.state()
+            failed = [pod for pod in state.pods if pod.migration and pod.migration.code]
+            assert not failed, f"the migrations of {self.name} failed\n{self.describe()}"
+            return state.pods if state.complete else None
+
+        return eventually(ask, lambda: f"{self.name} is not ready\n{self.describe()}", within)
+
+    def refused(self, code: int, within: float = PATIENCE) -> Pod:
+        """A pod whose migrations have ended with an exit code, and whose service has not started."""
+
+        def ask() -> Pod | None:
+            state = self.state()
+            assert not state.complete, f"{self.name} is ready, although its migrations should have failed"
+            return next((pod for pod in state.pods if pod.migration and pod.migration.code), None)
+
+        pod = eventually(ask, lambda: f"the migrations of {self.name} have not failed\n{self.describe()}", within)
+        assert pod.migration, self.describe()
+        assert pod.migration.code == code, self.describe()
+        assert not pod.started, self.describe()
+        return pod
+
+    def log(self, pod: Pod) -> list[dict[str, Any]]:
+        """The events that a pod's migrations have logged."""
+        return [json.loads(line) for line in self.site.kubectl("logs", pod.name, "--container=migrate").splitlines()]
+
+    def describe(self) -> str:
+        """All that helps to find out why something went wrong."""
+        selector = f"--selector=app.kubernetes.io/instance={self.name}"
+        logs = [
+            "logs",
+            selector,
+            "--all-containers",
+            "--prefix",
+            "--tail=50",
+            "--max-log-requests=50",
+            "--ignore-errors",
+        ]
+        texts = []
+        for arguments in (["get", "all"], ["describe", "pods", selector], logs):
+            try:
+                texts.append(self.site.kubectl(*arguments))
+            except CommandFailed as error:
+                texts.append(str(error))
+        return "\n".join(texts)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a container ended."""
+
+    code: int
+    message: str
+    """Its last word, as `kubectl describe pod` shows it."""
+    started_at: str
+    finished_at: str
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A pod, as Kubernetes describes it."""
+
+    raw: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return str(self.raw["metadata"]["name"])
+
+    @property
+    def node(self) -> str:
+        """The node that it runs on."""
+        return str(self.raw["spec"].get("nodeName", ""))
+
+    @property
+    def migration(self) -> Ended | None:
+        """How its migrations ended last; None while they run for the first time."""
+        statuses = self.raw["status"].get("initContainerStatuses", [])
+        for status in statuses:
+            if status["name"] == "migrate":
+                ended = status["state"].get("terminated") or status["lastState"].get("terminated")
+                if ended:
+                    return Ended(ended["exitCode"], ended.get("message", ""), ended["startedAt"], ended["finishedAt"])
+        return None
+
+    @property
+    def started(self) -> bool:
+        """Whether the service's own container has ever run."""
+        statuses = self.raw["status"].get("containerStatuses", [])
+        return any("waiting" not in status["state"] or status["restartCount"] for status in statuses)
+
+
+@dataclass(frozen=True)
+class State:
+    """What Kubernetes knows of a release."""
+
+    items: Sequence[Mapping[str, Any]]
+
+    @cached_property
+    def deployment(self) -> Mapping[str, Any]:
+        """The Deployment."""
+        return next(item for item in self.items if item["kind"] == "Deployment")
+
+    @cached_property
+    def pods(self) -> list[Pod]:
+        """The pods of the Deployment's newest revision."""
+        if not self._seen:
+            return []
+        revision = _revision(self.deployment)
+        hashes = {
+            item["metadata"]["labels"]["pod-template-hash"]
+            for item in self.items
+            if item["kind"] == "ReplicaSet" and _revision(item) == revision
+        }
+        pods = [item for item in self.items if item["kind"] == "Pod"]
+        return [Pod(item) for item in pods if item["metadata"]["labels"]["pod-template-hash"] in hashes]
+
+    @cached_property
+    def _seen(self) -> bool:
+        """Whether the Deployment controller has seen the newest revision."""
+        return bool(self.deployment["status"].get("observedGeneration", 0) >= self.deployment["metadata"]["generation"])
+
+    @cached_property
+    def complete(self) -> bool:
+        """Whether every replica is of the newest revision and ready, and none is left of an older one."""
+        status, wanted = self.deployment["status"], self.deployment["spec"]["replicas"]
+        return self._seen and all(
+            status.get(count, 0) == wanted
+            for count in ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
+        )
+
+
+def _revision(item: Mapping[str, Any]) -> str:
+    """Which revision of a Deployment an object is of; the Deployment controller writes it a moment after its creation."""
+    return str(item["metadata"].get("annotations", {}).get("deployment.kubernetes.io/revision", ""))
+
+
+def start_postgres(cluster: Cluster, image: str) -> None:
+    """Run PostgreSQL in a namespace of its own; it forgets everything when its pod goes."""
+    if cluster.kubectl("get", "deployment", "--namespace=postgres", "--output=name"):
+        return  # in a cluster that an earlier run has left
+    cluster.load(image)
+    # The image's own user: initdb wants one that the image's /etc/passwd knows.
+    user = int(run("docker", "run", "--rm", "--entrypoint=id", image, "-u", "postgres"))
+    labels = {"app": "postgres"}
+    container = {
+        "name": "postgres",
+        "image": image,
+        "args": ["postgres", "-c", "fsync=off", "-c", "max_connections=300"],
+        "env": [{"name": "POSTGRES_PASSWORD", "value": "postgres"}, {"name": "PGDATA", "value": "/data/pgdata"}],
+        "readinessProbe": {"exec": {"command": ["pg_isready", "--host=127.0.0.1"]}, "periodSeconds": 1},
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+    }
+    pod = {
+        "enableServiceLinks": False,
+        "automountServiceAccountToken": False,
+        "securityContext": {"runAsNonRoot": True, "runAsUser": user, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [container],
+        "volumes": [{"name": "data", "emptyDir": {}}],
+    }
+    metadata = {"name": "postgres", "namespace": "postgres"}
+    cluster.apply(
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "postgres", "labels": RESTRICTED}},
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": metadata,
+            "spec": {"selector": labels, "ports": [{"port": 5432}]},
+        },
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": metadata,
+            "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": pod}},
+        },
+    )
+    cluster.kubectl("--namespace=postgres", "rollout", "status", "deployment/postgres", f"--timeout={PATIENCE}s")
