@@ -53,6 +53,7 @@ Named templates are global: the v1 lets an umbrella chart have services whose ch
   (list "MOORING_EXPECTED_TABLES" $values.expectedTables)
   (list "MOORING_FORMAT" $values.format)
   (list "MOORING_MIGRATIONS" $values.path)
+  (list "MOORING_IGNORE" $values.ignore)
   (list "MOORING_WAIT" $values.wait)
   (list "MOORING_LOCK_WAIT" $values.lockWait)
   (list "MOORING_LOCK_TIMEOUT" $values.lockTimeout)
@@ -68,6 +69,9 @@ Named templates are global: the v1 lets an umbrella chart have services whose ch
   (list "PGUSER" $database.user)
   (list "PGSSLMODE" $database.sslMode)
 -}}
+{{- range $option, $value := $values.toolOptions -}}
+{{- $settings = append $settings (list (printf "MOORING_%s" (snakecase $option | upper)) $value) -}}
+{{- end -}}
 {{- $secrets := list
   (list "MOORING_DATABASE_URL" $database.urlKey)
   (list "PGHOST" $database.hostKey)
