@@ -52,8 +52,8 @@ def refusal(values: Values, *options: str, chart: Path = CHART) -> str:
 
 
 def render(values: Values, *options: str, release: str = "orders", chart: Path = CHART) -> list[dict[str, Any]]:
-    """The objects that Helm would install."""
-    text = helm("template", release, str(chart), *options, values=values)
+    """The objects that Helm would install, without those of `helm test`."""
+    text = helm("template", release, str(chart), "--skip-tests", *options, values=values)
     return [item for item in yaml.safe_load_all(text) if item]
 
 

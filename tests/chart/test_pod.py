@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.chart.helm import CHART, LEAST, ROOT, deployment, environment, helm, merged, migrate, pod, render
 
@@ -196,8 +197,19 @@ def test_every_value_can_be_set_at_once() -> None:
     }
 
 
+def test_helm_test_verifies_with_what_the_init_container_has() -> None:
+    """And no Service that selects the service's pods finds the one of the test."""
+    text = helm("template", "prod", str(CHART), "--show-only=templates/tests/verify.yaml", values=LEAST)
+    found = yaml.safe_load(text)
+    assert found["metadata"]["annotations"] == {"helm.sh/hook": "test"}
+    assert found["metadata"]["labels"]["app.kubernetes.io/name"] == "orders-verify"
+    [container] = found["spec"]["containers"]
+    assert container == migrate() | {"name": "verify", "args": ["verify"]}
+    assert found["spec"]["securityContext"] == pod()["securityContext"]
+
+
 def test_rendering_needs_no_cluster_and_gives_the_same_each_time() -> None:
     """Argo CD renders without a cluster and compares: neither lookup nor chance may decide anything."""
     assert render(LEAST) == render(LEAST)
-    text = "".join(file.read_text(encoding="utf-8") for file in (CHART / "templates").iterdir())
+    text = "".join(file.read_text(encoding="utf-8") for file in (CHART / "templates").rglob("*.*"))
     assert not [word for word in ("lookup", "rand", "genCA", "genPrivateKey", "now", "IsUpgrade") if f" {word}" in text]

@@ -307,7 +307,7 @@ class State:
             if item["kind"] == "ReplicaSet" and _revision(item) == revision
         }
         pods = [item for item in self.items if item["kind"] == "Pod"]
-        return [Pod(item) for item in pods if item["metadata"]["labels"]["pod-template-hash"] in hashes]
+        return [Pod(item) for item in pods if item["metadata"]["labels"].get("pod-template-hash") in hashes]
 
     @cached_property
     def _seen(self) -> bool:

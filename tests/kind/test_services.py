@@ -68,3 +68,9 @@ def test_no_token_is_mounted(both: list[Release]) -> None:
     assert [container.get("volumeMounts", []) for container in containers] == [[], []]
     listed = both[0].site.kubectl("exec", pod.name, "--container=ingestion", "--", "ls", "/var/run")
     assert "secrets" not in listed
+
+
+def test_helm_test_proves_a_running_release(both: list[Release]) -> None:
+    for release in both:
+        release.ready()
+        assert '"event": "done"' in both[0].site.helm("test", release.name, "--logs")
