@@ -16,16 +16,18 @@ from mooring.formats import Format
 from mooring.history import History
 from mooring.ledger import Author
 from mooring.lexer import Statement
-from mooring.migration import Migration
+from mooring.migration import Folder, Migration
 from mooring.names import TableName, quote
 from mooring.plan import Plan
-from mooring.wire import Connection, Query, QueryFailed, ask, exchange
+from mooring.wire import Connection, Query, QueryFailed, Row, ask, exchange
 
 
 _BATCH_FILES = 100
 _BATCH_CHARACTERS = 256 * 1024
 _BEGIN = Query("BEGIN READ WRITE")
 _COMMIT = Query("COMMIT", flush=True)
+# A migration that sets a role keeps it, for those after it too, as its tool would have it; but not for the records.
+_OWN_ROLE = Query("SET LOCAL role TO DEFAULT")
 # What PostgreSQL says of statements, or of a procedure's own COMMIT, that cannot run inside a transaction.
 _NOT_IN_TRANSACTION = (errors.ActiveSqlTransaction, errors.InvalidTransactionTermination)
 
@@ -60,53 +62,64 @@ def prepare(target: Target, plan: Plan) -> None:
 
     Raises NotPermitted where the role cannot create tables.
     """
-    table, author = target.table, target.author
+    table, author, history = target.table, target.author, target.history
     queries = [_BEGIN]
     if plan.create:
-        queries += [Query(sql) for sql in target.tool.create(table)] * (not target.history.exists)
+        make_schema = target.tool.MAKES_SCHEMA and not history.schema_exists
+        queries += [Query(sql) for sql in target.tool.create(table, schema_made=make_schema)] * (not history.exists)
         queries += ledger.create(table, author)
     queries += [ledger.forget(table, plan.forget)] if plan.forget else []
     queries += [ledger.adopt(table, author, migration, tables) for migration, tables in plan.adopt.items()]
     try:
         ask(target.connection, [*queries, _COMMIT])
     except (errors.InsufficientPrivilege, errors.InvalidSchemaName) as error:
-        role = target.connection.info.user
-        is_there = isinstance(error, errors.InsufficientPrivilege)
+        role = quote(target.connection.info.user)
+        may_not = isinstance(error, errors.InsufficientPrivilege) and history.schema_exists
         raise NotPermitted(
-            f"{role} cannot make {table}: {error.diag.message_primary}",
-            hint=f"GRANT USAGE, CREATE ON SCHEMA {quote(str(table.schema))} TO {quote(role)};"
-            if is_there
-            else f"CREATE SCHEMA {quote(str(table.schema))} AUTHORIZATION {quote(role)};",
+            f"{target.connection.info.user} cannot make {table}: {error.diag.message_primary}",
+            hint=f"GRANT USAGE, CREATE ON SCHEMA {quote(str(table.schema))} TO {role};"
+            if may_not
+            else f"CREATE SCHEMA {quote(str(table.schema))} AUTHORIZATION {role};",
         ) from error
 
 
-def apply(target: Target, pending: Sequence[Migration]) -> Iterator[tuple[Migration, int]]:
+def apply(target: Target, folder: Folder, pending: Sequence[Migration]) -> Iterator[tuple[Migration, int]]:
     """Run migrations; yield each with its milliseconds when it is committed.
 
     Raises MigrationFailed: those before it are kept, it is rolled back, those after it did not run.
     """
     kept: list[Migration] = []
     try:
+        for callback in folder.before if pending else ():
+            _unrecorded(target, callback)
         for batch in _batches(pending):
-            run = _together(target, batch) if batch[0].script.transactional else _step_by_step(target, *batch)
-            for migration, milliseconds in run:
+            run = _together if _fits_a_batch(batch[0]) else _step_by_step
+            for migration, milliseconds in run(target, batch):
                 kept.append(migration)
                 yield migration, milliseconds
+        for callback in folder.after if pending else ():
+            _unrecorded(target, callback)
     except _Failure as failure:
         raise failed(failure.migration, failure.statement, failure.error, kept, pending) from failure.error
 
 
+def _fits_a_batch(migration: Migration) -> bool:
+    """Whether a migration can go out with others: it is transactional, and has no data that only a client can send."""
+    return migration.script.transactional and all(one.data is None for one in migration.script.statements)
+
+
 def _batches(pending: Iterable[Migration]) -> Iterator[list[Migration]]:
-    """What goes out in one round trip: transactional migrations up to a limit, a non-transactional one alone."""
+    """What goes out in one round trip: migrations up to a limit, or one that has to be alone."""
     batch: list[Migration] = []
     characters = 0
     for migration in pending:
-        alone = not migration.script.transactional
-        if batch and (alone or len(batch) == _BATCH_FILES or characters + len(migration.text) > _BATCH_CHARACTERS):
+        alone = not _fits_a_batch(migration)
+        size = len(migration.source.text)
+        if batch and (alone or len(batch) == _BATCH_FILES or characters + size > _BATCH_CHARACTERS):
             yield batch
             batch, characters = [], 0
         batch.append(migration)
-        characters += len(migration.text)
+        characters += size
         if alone:
             yield batch
             batch, characters = [], 0
@@ -118,56 +131,92 @@ def _together(target: Target, batch: Sequence[Migration]) -> Iterator[tuple[Migr
     """Run transactional migrations in one round trip, each in a transaction of its own."""
     queries: list[Query] = []
     sources: list[tuple[Migration, Statement | None]] = []
-    recorded: dict[Migration, Query] = {}
     for migration in batch:
-        statements = [statement for unit in migration.script.units for statement in unit]
-        recording = _recording(target, migration)
-        recorded[migration] = recording[-1]
-        queries += [_BEGIN, *(Query(statement.text) for statement in statements), *recording, _COMMIT]
-        sources += [
-            (migration, None),
-            *((migration, one) for one in statements),
-            *((migration, None),) * (len(recording) + 1),
-        ]
-    milliseconds = 0
+        statements = migration.script.statements
+        before, after = _setup(target), _recording(target, migration)
+        queries += [_BEGIN, *before, *(Query(one.text) for one in statements), *after, _COMMIT]
+        around = [(migration, None)]
+        sources += [*around * (len(before) + 1), *((migration, one) for one in statements), *around * (len(after) + 1)]
+    rows: list[Row] = []
     try:
-        for (migration, _), query, rows in zip(sources, queries, exchange(target.connection, queries), strict=True):
+        for (migration, _), query, answer in zip(sources, queries, exchange(target.connection, queries), strict=True):
             if query is _COMMIT:
-                yield migration, milliseconds
-            elif query is recorded[migration]:
-                milliseconds = int(rows[0][0] or 0)
+                yield migration, int(rows[0][0] or 0)
+            rows = answer
     except QueryFailed as failure:
         _roll_back(target)
         raise _Failure(*sources[failure.index], failure.error) from None
 
 
-def _step_by_step(target: Target, migration: Migration) -> Iterator[tuple[Migration, int]]:
-    """Run a non-transactional migration, each unit in a transaction of its own wherever PostgreSQL allows one.
+def _step_by_step(target: Target, batch: Sequence[Migration]) -> Iterator[tuple[Migration, int]]:
+    """Run a migration that is not transactional, or has data: each unit in a transaction wherever PostgreSQL allows one.
 
-    So its ledger row knows how far it got, and a run that comes after an interrupted one goes on from there.
+    The ledger row knows how far a non-transactional one got, and a run that comes after an interrupted one goes on there.
     """
+    [migration] = batch
     begun = time.monotonic()
+    if migration.script.transactional:
+        _unit(target, migration, migration.script.statements, _recording(target, migration))
+        yield migration, round((time.monotonic() - begun) * 1000)
+        return
     entry = target.history.entries.get(migration.version)
     done = entry.done or 0 if entry else 0
+    ask(target.connection, [_BEGIN, *map(Query, target.tool.begin(target.table, migration)), _COMMIT])
     for number, unit in enumerate(migration.script.units[done:], done + 1):
         recording = ledger.record(target.table, target.author, migration, _lost(target), done=number)
-        queries = [_BEGIN, *(Query(statement.text) for statement in unit), *recording, _COMMIT]
         try:
-            for _ in exchange(target.connection, queries):
-                pass
-        except QueryFailed as failure:
-            _roll_back(target)
+            _unit(target, migration, unit, recording)
+        except _Failure as failure:
             if len(unit) > 1 or not isinstance(failure.error, _NOT_IN_TRANSACTION):
-                statement = unit[failure.index - 1] if 0 < failure.index <= len(unit) else None
-                raise _Failure(migration, statement, failure.error) from None
+                raise
             _alone(target, migration, unit[0], number)
     ask(target.connection, [_BEGIN, *_recording(target, migration), _COMMIT])
     yield migration, round((time.monotonic() - begun) * 1000)
 
 
+def _unit(target: Target, migration: Migration, unit: Sequence[Statement], recording: Sequence[Query]) -> None:
+    """Run statements and what records them in a transaction. Raises _Failure."""
+    before = _setup(target)
+    if any(statement.data is not None for statement in unit):
+        _with_data(target, migration, unit, [*before], recording)
+        return
+    try:
+        for _ in exchange(
+            target.connection, [_BEGIN, *before, *(Query(one.text) for one in unit), *recording, _COMMIT]
+        ):
+            pass
+    except QueryFailed as failure:
+        _roll_back(target)
+        index = failure.index - 1 - len(before)
+        raise _Failure(migration, unit[index] if 0 <= index < len(unit) else None, failure.error) from None
+
+
+def _with_data(
+    target: Target, migration: Migration, unit: Sequence[Statement], before: Sequence[Query], recording: Sequence[Query]
+) -> None:
+    """Run statements among which a COPY FROM STDIN has its data with it: not in a pipeline, which cannot carry data."""
+    connection = target.connection
+    ask(connection, [_BEGIN, *before])
+    statement: Statement | None = None
+    try:
+        for statement in unit:
+            if statement.data is None:
+                connection.execute(statement.text.encode())
+            else:
+                with connection.cursor() as cursor, cursor.copy(statement.text.encode()) as copy:
+                    copy.write(statement.data)
+        statement = None
+        ask(connection, [*recording, _COMMIT])
+    except psycopg.Error as error:
+        if connection.closed:
+            raise
+        _roll_back(target)
+        raise _Failure(migration, statement, error) from None
+
+
 def _alone(target: Target, migration: Migration, statement: Statement, number: int) -> None:
     """Run a statement that PostgreSQL refuses to run in a transaction, with a ledger entry before and after it."""
-    ask(target.connection, [ledger.begin(target.table, target.author, migration, done=number - 1)])
+    ask(target.connection, [*_setup(target), ledger.begin(target.table, target.author, migration, done=number - 1)])
     begun = time.monotonic()
     done, problem = number, None
     try:
@@ -182,10 +231,29 @@ def _alone(target: Target, migration: Migration, statement: Statement, number: i
         raise _Failure(migration, statement, problem)
 
 
+def _unrecorded(target: Target, callback: Migration) -> None:
+    """Run what is no migration: in a transaction, or statement by statement. Raises _Failure."""
+    for unit in callback.script.units:
+        try:
+            _unit(target, callback, unit, ())
+        except _Failure as failure:
+            if len(unit) > 1 or not isinstance(failure.error, _NOT_IN_TRANSACTION):
+                raise
+            try:
+                target.connection.execute(unit[0].text.encode())
+            except psycopg.Error as error:
+                raise _Failure(callback, unit[0], error) from None
+
+
+def _setup(target: Target) -> list[Query]:
+    """What the tool does before each migration."""
+    return [Query(sql) for sql in target.tool.setup(target.table)]
+
+
 def _recording(target: Target, migration: Migration) -> list[Query]:
-    """The version row and the ledger row of a migration that has run."""
-    version_row = Query(target.tool.record(target.table, migration))
-    return [version_row, *ledger.record(target.table, target.author, migration, _lost(target))]
+    """The version row and the ledger row of a migration that has run, as the role that Mooring came as."""
+    version_rows = [Query(sql) for sql in target.tool.record(target.table, migration)]
+    return [_OWN_ROLE, *version_rows, *ledger.record(target.table, target.author, migration, _lost(target))]
 
 
 def _lost(target: Target) -> list[str]:

@@ -23,16 +23,17 @@ def failed(
     kept: Sequence[Migration],
     pending: Sequence[Migration],
 ) -> MigrationFailed:
-    """The error for a migration that failed at a statement, or, where that is None, when it was recorded or committed."""
+    """The error for a migration that failed at a statement or, where that is None, when it was recorded or committed."""
     diagnosis = error.diag
     message = diagnosis.message_primary or str(error).strip()
     details: list[str] = []
     place: dict[str, object] = {"file": migration.name}
     if statement:
+        place["file"] = statement.source.name
         position = int(diagnosis.statement_position or 1)
         line, column = statement.locate(position)
         place |= {"line": line, "column": column}
-        details += excerpt(migration.text, line, column)
+        details += excerpt(statement.source.text, line, column)
     else:
         message = f"while its transaction was recorded and committed: {message}"
     details.append(f"SQLSTATE {diagnosis.sqlstate} ({type(error).__name__})")

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from psycopg import errors
 
 from mooring.errors import NotPermitted
-from mooring.formats import Format
+from mooring.formats import Applied, Facts, Format
 from mooring.ledger import CLAIM, LEDGER_COLUMNS, Entry, ledger_of
+from mooring.migration import Migration
 from mooring.names import TableName, literal, quote
 from mooring.wire import Connection, Query, QueryFailed, Row, ask, exchange
 
@@ -26,8 +27,8 @@ class History:
     """The service that the ledger says it belongs to; None where there is no ledger."""
     alien: str = ""
     """Why what stands under its name is no version table of this format, or no ledger."""
-    applied: frozenset[str] = frozenset()
-    """The versions that the version table has."""
+    told: Applied = field(default_factory=Applied)
+    """What the version table says, as its tool reads it."""
     entries: Mapping[str, Entry] = field(default_factory=dict)
     """The ledger's rows by version."""
     lost: Sequence[tuple[str, str]] = ()
@@ -36,11 +37,28 @@ class History:
     """The tables of MOORING_EXPECTED_TABLES that are not there."""
     tables: frozenset[TableName] = frozenset()
     """Every table of the database, if there is a version that the ledger does not know."""
+    facts: Facts | None = None
+    schema_exists: bool = True
+
+    @property
+    def applied(self) -> frozenset[str]:
+        """The versions that have run."""
+        return self.told.versions
 
 
-def read(
-    connection: Connection, table: TableName, tool: Format, expected: Sequence[TableName], *before: Query
-) -> tuple[History, list[list[Row]]]:
+@dataclass(frozen=True)
+class Question:
+    """What to read, and what to hold against it."""
+
+    table: TableName
+    tool: Format
+    migrations: Sequence[Migration]
+    expected: Sequence[TableName] = ()
+    known: dict[str, Facts] = field(default_factory=dict)
+    """Where to leave what the database says of itself, before the tool is asked what the rows mean."""
+
+
+def read(connection: Connection, question: Question, *before: Query) -> tuple[History, list[list[Row]]]:
     """The history, in one query where the version table and its ledger are there, and the answers to `before`.
 
     What is in `before` goes ahead in the same round trip; its last query should end its transaction. Raises NotPermitted
@@ -49,32 +67,36 @@ def read(
     answers: list[list[Row]] = []
     try:
         try:
-            answers.extend(exchange(connection, [*before, Query(_query(table, tool, expected))]))
+            answers.extend(exchange(connection, [*before, Query(_query(question))]))
         except QueryFailed as failure:
             if failure.index < len(before) or not isinstance(
                 failure.error, errors.UndefinedTable | errors.UndefinedColumn
             ):
                 raise failure.error from None
         else:
-            if history := _history(table, answers.pop()):
+            if history := _history(question, answers.pop()):
                 return history, answers
-        return _look_closer(connection, table, tool, expected), answers
+        return _look_closer(connection, question), answers
     except errors.InsufficientPrivilege as error:
+        table = question.table
         raise NotPermitted(
             f"{connection.info.user} may not read {table}: {error.diag.message_primary}",
             hint=f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table.sql}, {ledger_of(table).sql} TO {quote(connection.info.user)};",
         ) from error
 
 
-def _look_closer(connection: Connection, table: TableName, tool: Format, expected: Sequence[TableName]) -> History:
+def _look_closer(connection: Connection, question: Question) -> History:
     """The history where a table is not there, or is not what its name says."""
+    tool, table = question.tool, question.table
     ledger = ledger_of(table)
     [rows] = ask(connection, [Query(_PLACE, (table.sql, table.schema, table.name, ledger.name))])
     columns: dict[str | None, list[str]] = {}
     for name, column in rows:
         columns.setdefault(name, []).append(str(column))
-    [schema] = columns.pop(None)
-    table = TableName(schema, table.name)
+    schema, schema_exists, user, database, current_schema = columns.pop(None)
+    table = TableName(None if schema == "None" else schema, table.name)
+    question = replace(question, table=table)
+    facts = question.known["facts"] = Facts(user, database, current_schema, table)
     alien = [
         f"{name} has the columns {', '.join(columns[name.name])}: it is no {what}"
         for name, what, needed in (
@@ -87,9 +109,12 @@ def _look_closer(connection: Connection, table: TableName, tool: Format, expecte
     if alien or not (versions or entries):
         [rows] = ask(connection, [Query(_TABLES)])
         tables = frozenset(TableName(schema, str(name)) for _, schema, name, *_ in rows)
-        return History(table, exists=versions, alien="; ".join(alien), tables=tables)
-    [rows] = ask(connection, [Query(_query(table, tool, expected, versions=versions, entries=entries))])
-    history = _history(table, rows)
+        alone = "; ".join(alien)
+        return History(
+            table, exists=versions, alien=alone, tables=tables, facts=facts, schema_exists=schema_exists == "t"
+        )
+    [rows] = ask(connection, [Query(_query(question, versions=versions, entries=entries))])
+    history = _history(question, rows)
     assert history is not None  # noqa: S101 - both are looked up in one schema
     return replace(history, exists=versions)
 
@@ -99,7 +124,8 @@ _PLACE = """
     WITH place AS (SELECT coalesce(
         (SELECT n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
             WHERE c.oid = pg_catalog.to_regclass($1)), $2, pg_catalog.current_schema()) AS schema)
-    SELECT NULL, schema FROM place
+    SELECT NULL, unnest(ARRAY[schema, CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = schema)
+        THEN 't' END, current_user, current_database(), current_schema()]) FROM place
     UNION ALL SELECT c.relname, a.attname FROM place
         JOIN pg_catalog.pg_namespace n ON n.nspname = schema
         JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname IN ($3, $4)
@@ -114,18 +140,18 @@ _SCHEMA = """SELECT 'schema', n.nspname::text, NULL, NULL, NULL, NULL, NULL FROM
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = pg_catalog.to_regclass({})"""
 
 
-def _query(
-    table: TableName, tool: Format, expected: Sequence[TableName], *, versions: bool = True, entries: bool = True
-) -> str:
+def _query(question: Question, *, versions: bool = True, entries: bool = True) -> str:
     """All of the history in one query, of rows whose first column says what they are.
 
     `versions` and `entries` say whether the version table and the ledger are there. Every table of the database is listed
     only where a version has no entry, because only then somebody will look for what it made.
     """
+    table, tool = question.table, question.tool
     ledger = ledger_of(table).sql
     nothing = "SELECT NULL::text, NULL::text WHERE false"
     unknown = f"WHERE version NOT IN (SELECT version FROM {ledger})" if entries else ""
     parts = [
+        "SELECT 'facts', current_user::text, current_database()::text, current_schema()::text, NULL, NULL, NULL",
         "SELECT 'version', version, detail, NULL, NULL, NULL, NULL FROM versions",
         f"{_TABLES} AND EXISTS (SELECT FROM versions {unknown})",
     ]
@@ -138,8 +164,8 @@ def _query(
             f"SELECT 'lost', t, version, NULL, NULL, NULL, NULL FROM {ledger}, unnest(tables) t"
             " WHERE pg_catalog.to_regclass(t) IS NULL",
         ]
-    if expected:
-        names = ", ".join(f"({literal(str(one))}, {literal(one.sql)})" for one in expected)
+    if question.expected:
+        names = ", ".join(f"({literal(str(one))}, {literal(one.sql)})" for one in question.expected)
         parts.append(
             f"SELECT 'unmet', name, NULL, NULL, NULL, NULL, NULL FROM (VALUES {names}) AS expected (name, sql)"
             " WHERE pg_catalog.to_regclass(sql) IS NULL"
@@ -148,7 +174,7 @@ def _query(
     return f"WITH versions (version, detail) AS MATERIALIZED ({select})\n" + "\nUNION ALL ".join(parts)
 
 
-def _history(table: TableName, rows: Sequence[Row]) -> History | None:
+def _history(question: Question, rows: Sequence[Row]) -> History | None:
     """The history that the query's rows tell; None if the version table and the ledger are in two schemas."""
     kinds: dict[str | None, list[Sequence[str]]] = defaultdict(list)
     for kind, *row in rows:
@@ -156,16 +182,24 @@ def _history(table: TableName, rows: Sequence[Row]) -> History | None:
     schemas = {schema for schema, *_ in kinds["schema"]}
     if len(schemas) > 1:
         return None
+    table = TableName(schemas.pop(), question.table.name)
+    entries = {
+        version: Entry(name, checksum, int(done) if done else None, doing == "true")
+        for version, _, name, checksum, done, doing in kinds["entry"]
+        if version != CLAIM
+    }
+    [(user, database, schema, *_)] = kinds["facts"]
+    complete = {version: entry.done is None for version, entry in entries.items()}
+    facts = question.known["facts"] = Facts(user, database, schema, table)
+    told = question.tool.applied([(v, detail) for v, detail, *_ in kinds["version"]], complete, question.migrations)
     return History(
-        TableName(schemas.pop(), table.name),
+        table,
         exists=True,
         owner=next((service for version, service, *_ in kinds["entry"] if version == CLAIM), None),
-        applied=frozenset(version for version, *_ in kinds["version"]),
-        entries={
-            version: Entry(name, checksum, int(done) if done else None, doing == "true")
-            for version, _, name, checksum, done, doing in kinds["entry"]
-            if version != CLAIM
-        },
+        alien=f"{table} {told.alien}" if told.alien else "",
+        told=told,
+        entries=entries,
+        facts=facts,
         lost=[(name, version) for name, version, *_ in kinds["lost"]],
         unmet=tuple(name for name, *_ in kinds["unmet"]),
         tables=frozenset(TableName(schema, name) for schema, name, *_ in kinds["table"]),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 _LETTER = r"A-Za-z_\u0080-\U0010ffff"
@@ -30,14 +30,27 @@ _TOKEN = re.compile(
 )
 # Runs of text in which nothing can begin that matters where words do not: no quote, dollar, comment, mark, or E string.
 _HARMLESS = re.compile(rf"(?:[{_LETTER}][{_LETTER}0-9$]*+(?!')|[0-9]+|[^{_LETTER}0-9'\"$;()/\-]+)+")
+_DATA = re.compile(r"[^\n]*\n(?P<data>(?:.*?\n)??)\\\.[ \t\r]*(?:\n|\Z)", re.DOTALL)
 _BLOCK_EDGE = re.compile(r"/\*|\*/")
 _WORDS_KEPT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file, as people know it: what ran may have had its variables replaced."""
+
+    name: str = ""
+    text: str = field(default="", repr=False)
+
+
+NOWHERE = Source()
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
     """One statement, without its semicolon or the comments before it."""
 
+    source: Source
     text: str
     line: int
     """Where it begins in its file, from 1."""
@@ -45,6 +58,18 @@ class Statement:
     """Likewise, in characters, from 1."""
     words: tuple[str, ...]
     """Its first words outside quotes and parentheses, in upper case: enough of them to tell what it does."""
+    data: str | None = None
+    """The lines that follow a COPY FROM STDIN."""
+
+    @property
+    def place(self) -> str:
+        """Its file, line and column."""
+        return f"{self.source.name}:{self.line}:{self.column}"
+
+    @property
+    def verb(self) -> str:
+        """Its first word."""
+        return self.words[0] if self.words else ""
 
     def locate(self, position: int) -> tuple[int, int]:
         """The line and column in the file of the character at `position`, from 1, in this statement."""
@@ -74,10 +99,13 @@ class Lines:
         return line, offset - self._starts[line - 1] + 1
 
 
-def split(text: str, start: int = 0, end: int | None = None) -> tuple[list[Statement], Statement | None]:
+def split(
+    text: str, start: int = 0, end: int | None = None, source: Source = NOWHERE, *, copy: bool = False
+) -> tuple[list[Statement], Statement | None]:
     """The statements of `text[start:end]`, and what stands after the last semicolon if it is more than comments.
 
-    Lines and columns are those of the whole `text`. Raises UnfinishedError where a quote or comment does not end.
+    Lines and columns are those of the whole `text`. With `copy`, the lines behind a COPY FROM STDIN are its data, up to one
+    with a backslash and a dot, as psql has it. Raises UnfinishedError where a quote, a comment or such data does not end.
     """
     end = len(text) if end is None else end
     lines = Lines(text)
@@ -98,7 +126,14 @@ def split(text: str, start: int = 0, end: int | None = None) -> tuple[list[State
             mark = found.group()
             if mark == ";" and not parentheses and not bodies:
                 if begun >= 0:
-                    statements.append(Statement(text[begun : found.start()], *lines.locate(begun), tuple(words)))
+                    data = None
+                    if copy and words[:1] == ["COPY"] and "STDIN" in words:
+                        ends = _DATA.match(text, position, end)
+                        if not ends:
+                            raise UnfinishedError("COPY FROM STDIN", *lines.locate(begun))
+                        data, position = ends["data"], ends.end()
+                    place = lines.locate(begun)
+                    statements.append(Statement(source, text[begun : found.start()], *place, tuple(words), data))
                 words, begun = [], -1
                 continue
             parentheses = max(0, parentheses + (mark == "(") - (mark == ")"))
@@ -115,7 +150,7 @@ def split(text: str, start: int = 0, end: int | None = None) -> tuple[list[State
             position = harmless.end()
     if begun < 0:
         return statements, None
-    return statements, Statement(text[begun:end].rstrip(), *lines.locate(begun), tuple(words))
+    return statements, Statement(source, text[begun:end].rstrip(), *lines.locate(begun), tuple(words))
 
 
 def _closing(text: str, opening: re.Match[str], end: int) -> int:

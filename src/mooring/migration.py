@@ -7,9 +7,12 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
+from typing import Any
 
-from mooring.lexer import Statement
+from mooring.lexer import Source, Statement
+
+
+Order = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,11 @@ class Script:
     unit and `transactional` is set; each goes into a transaction of its own, as far as PostgreSQL allows, otherwise."""
     transactional: bool = True
 
+    @property
+    def statements(self) -> list[Statement]:
+        """All of its statements."""
+        return [statement for unit in self.units for statement in unit]
+
 
 @dataclass(frozen=True)
 class Migration:
@@ -28,22 +36,21 @@ class Migration:
 
     version: str
     """As the ledger has it, e.g. `3`."""
-    order: tuple[int, ...]
-    """Migrations run in this order, and one that is recorded is older than those above it."""
-    path: Path
-    text: str = field(repr=False)
+    order: Order
+    """What is numbered has its place among others here; what is not, such as a repeatable migration, has ()."""
+    source: Source
     parse: Callable[[Migration], Script] = field(repr=False, compare=False)
     """How its format reads it. Raises Invalid."""
 
     @property
     def name(self) -> str:
-        """The file's name."""
-        return self.path.name
+        """The file's name, with those of the folders that it is in below the folder of migrations."""
+        return self.source.name
 
     @cached_property
     def checksum(self) -> str:
-        """The SHA-256 of its text in UTF-8, with each line ended by a newline alone, so that git's autocrlf is no change."""
-        return hashlib.sha256(self.text.replace("\r\n", "\n").encode()).hexdigest()
+        """The SHA-256 of its text in UTF-8, with lines ended by a newline alone, so that git's autocrlf is no change."""
+        return hashlib.sha256(self.source.text.replace("\r\n", "\n").encode()).hexdigest()
 
     @cached_property
     def script(self) -> Script:
@@ -51,8 +58,20 @@ class Migration:
         return self.parse(self)
 
 
+@dataclass(frozen=True)
+class Folder:
+    """What a service's image carries."""
+
+    migrations: Sequence[Migration]
+    """In the order in which they run."""
+    before: Sequence[Migration] = ()
+    """What runs before the first of a run's migrations, and is recorded nowhere."""
+    after: Sequence[Migration] = ()
+    """What runs after the last."""
+
+
 class Invalid(ValueError):
-    """Why a file cannot be run: each problem begins with its line and column."""
+    """Why files cannot be run: each problem begins with the file, and where it is known with line and column."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__(*problems)
@@ -60,61 +79,69 @@ class Invalid(ValueError):
 
 
 def problems_of(migrations: Iterable[Migration]) -> list[str]:
-    """Every reason why one of them cannot run: file, line and column, and what is wrong."""
+    """Every reason why one of them cannot run."""
     problems: list[str] = []
     for migration in migrations:
         try:
             migration.script  # noqa: B018 - reading it is the check
         except Invalid as error:
-            problems += [f"{migration.name}:{problem}" for problem in error.problems]
+            problems += error.problems
     return problems
 
 
-def script_of(blocks: Sequence[tuple[Statement, ...]], *, transactional: bool) -> Script:
-    """Group statements into what commits together. Raises Invalid, naming the statement's line and column.
+def script_of(blocks: Sequence[Sequence[Statement]], *, transactional: bool) -> Script:
+    """Group statements into what commits together. Raises Invalid.
 
     `blocks` are the statements that the tool would send at once. What a file begins and commits itself is one unit; where
     that is the whole file, it is as good as a file without BEGIN and COMMIT, and commits with its version row. A file that
     commits in the middle cannot be transactional, whatever it says.
     """
     statements = [statement for block in blocks for statement in block]
-    if problems := [_place(one) + problem for one in statements if (problem := _unusable(one))]:
+    if problems := [f"{one.place}: {problem}" for one in statements if (problem := _unusable(one))]:
         raise Invalid(*problems)
     units: list[tuple[Statement, ...]] = []
     unit: list[Statement] = []
     begun = False
     for block in blocks:
         for statement in block:
-            match statement.words[:1]:
-                case ["BEGIN" | "START"]:
-                    begun = True
-                    unit += _characteristics(statement)
-                case ["COMMIT" | "END"]:
-                    begun = False
-                    units += [tuple(unit)] if unit else []
-                    unit = []
-                case _:
-                    unit.append(statement)
+            if statement.verb in _BEGIN:
+                begun = True
+                unit += _characteristics(statement)
+            elif statement.verb in _COMMIT:
+                begun = False
+                units += [tuple(unit)] if unit else []
+                unit = []
+            else:
+                unit.append(statement)
         if unit and not (begun or transactional):
             units.append(tuple(unit))
             unit = []
     units += [tuple(unit)] if unit else []
-    wrapped = bool(statements) and statements[0].words[:1] in _BEGIN and statements[-1].words[:1] in _COMMIT
+    wrapped = bool(statements) and statements[0].verb in _BEGIN and statements[-1].verb in _COMMIT
     return Script(tuple(units), transactional=len(units) <= 1 and (transactional or wrapped))
 
 
-_BEGIN = {("BEGIN",), ("START",)}
-_COMMIT = {("COMMIT",), ("END",)}
+_BEGIN = {"BEGIN", "START"}
+_COMMIT = {"COMMIT", "END"}
+_ALONE = re.compile(
+    r"VACUUM|ALTER SYSTEM|DISCARD ALL|(CREATE|DROP)( UNIQUE)? INDEX CONCURRENTLY|(CREATE|DROP) (DATABASE|TABLESPACE|SUBSCRIPTION)"
+    r"|REINDEX( VERBOSE)? (SCHEMA|DATABASE|SYSTEM|(INDEX|TABLE) CONCURRENTLY)|ALTER TABLE .*DETACH PARTITION .*CONCURRENTLY"
+)
+
+
+def stands_alone(statement: Statement) -> bool:
+    """Whether PostgreSQL refuses the statement in a transaction, as far as its first words tell."""
+    return _ALONE.match(" ".join(statement.words)) is not None
 
 
 def _unusable(statement: Statement) -> str:
     """Why a statement cannot be part of a migration: it would undo, or leave undecided, what is recorded as done."""
     match statement.words:
         case ["ROLLBACK" | "ABORT", *rest] if "TO" not in rest:
-            return f"{statement.words[0]} would undo what is then recorded as applied"
+            return f"{statement.verb} would undo what is then recorded as applied"
         case ["PREPARE", "TRANSACTION", *_] | ["COMMIT", "PREPARED", *_]:
             return "two-phase commit leaves the migration undecided"
-        case ["COPY", *rest] if {"STDIN", "STDOUT"} & set(rest):
+        case ["COPY", *rest] if {"STDIN", "STDOUT"} & set(rest) and statement.data is None:
             return "COPY FROM STDIN needs data from a client: write INSERT, or COPY FROM a file that the server has"
         case ["COMMIT" | "END", *rest] if "CHAIN" in rest and "NO" not in rest:
             return "COMMIT AND CHAIN is not supported: write COMMIT; BEGIN;"
@@ -125,7 +152,3 @@ def _characteristics(begin: Statement) -> list[Statement]:
     """What BEGIN asks of its transaction, such as an isolation level, as a statement for Mooring's own transaction."""
     asked = re.sub(r"(?i)^(BEGIN|START)(\s+(WORK|TRANSACTION))?\s*", "", begin.text)
     return [replace(begin, text=f"SET TRANSACTION {asked}", words=("SET", "TRANSACTION"))] if asked else []
-
-
-def _place(statement: Statement) -> str:
-    return f"{statement.line}:{statement.column}: "

@@ -46,60 +46,81 @@ def decide(migrations: Sequence[Migration], history: History, tool: Format, poli
     folder has, HalfDone if a non-transactional migration cannot be gone on with.
     """
     ownership.refuse_foreign(history, tool, policy)
-    files = {migration.version: migration for migration in migrations}
-    known = {version for version in history.applied if version in history.entries}
-    adopt = [migration for migration in migrations if migration.version in history.applied - known]
+    told, applied = history.told, history.applied
+    adopt = [one for one in migrations if one.version in applied and one.version not in history.entries]
     evidence = ownership.evidence(adopt, migrations, history, tool, policy)
     ownership.refuse_shared_name(history, tool, policy)
-    ahead = _refuse_different(files, known, history, tool, policy)
-    pending = [migration for migration in migrations if migration.version not in history.applied]
+    if told.stuck:
+        problem, hint = told.stuck
+        raise HalfDone(problem, hint=hint)
+    files = {migration.version: migration for migration in migrations}
+    _refuse_different(files, history, tool, policy)
+    pending = tuple(one for one in migrations if one.version not in applied | told.ignored)
     half_done = {migration.version for migration in pending if _goes_on(migration, history)}
+    newest_file = max((migration.order for migration in migrations), default=())
+    strangers = in_order(applied - files.keys(), tool)
     return Plan(
         create=history.owner is None,
         adopt=evidence,
-        forget=tuple(v for v in history.entries if v not in history.applied and v not in half_done),
-        pending=tuple(pending),
-        ahead=tuple(ahead),
+        forget=tuple(version for version in history.entries if version not in applied | half_done),
+        pending=pending,
+        ahead=tuple(version for version in strangers if tool.order(version) > newest_file),
     )
 
 
-def _refuse_different(
-    files: Mapping[str, Migration], known: Collection[str], history: History, tool: Format, policy: Policy
-) -> list[str]:
-    """The recorded versions that are newer than every file.
-
-    Raises HistoryDiffers with each that is changed, missing or out of order.
-    """
-    newest_file = max(migration.order for migration in files.values())
-    newest = max((tool.order(version) for version in history.applied), default=())
-    allowed = {tool.order(version) for version in policy.out_of_order}
-    problems, hints = [], []
+def _refuse_different(files: Mapping[str, Migration], history: History, tool: Format, policy: Policy) -> None:
+    """Raise HistoryDiffers with each recorded migration that is changed or missing, and each new one out of order."""
+    problems = list(history.told.differs)
+    hints = [_CHANGED] * bool(problems)
     if history.entries and not history.exists:
         problems.append(
             f"the version table {history.table} is gone, but its ledger knows {len(history.entries)} migrations"
         )
         hints.append(f"Restore {history.table} from a backup.")
-    for version in in_order(known, tool):
+    newest_file = max((migration.order for migration in files.values()), default=())
+    for version in in_order(history.applied & history.entries.keys(), tool):
         entry, migration = history.entries[version], files.get(version)
-        if migration and migration.checksum != entry.checksum:
+        if migration is None:
+            if tool.order(version) < newest_file and not squashed(version, tool, policy):
+                problems.append(f"{entry.name} ran as version {version}, and there is no such file any more")
+                hints.append(
+                    f"Put the file back, or set MOORING_SQUASHED={version} if it was squashed away on purpose."
+                )
+        elif migration.checksum != entry.checksum and version not in history.told.vouched:
             problems.append(
                 f"{migration.name} is not the file that ran as version {version}: its SHA-256 begins with"
                 f" {migration.checksum[:8]}, recorded is {entry.checksum[:8]}"
             )
-            hints.append("Put the file back as it ran, and the change into a new migration.")
-        if not migration and tool.order(version) < newest_file and not squashed(version, tool, policy):
-            problems.append(f"{entry.name} ran as version {version}, and there is no such file any more")
-            hints.append(f"Put the file back, or set MOORING_SQUASHED={version} if it was squashed away on purpose.")
-    for version, migration in files.items():
-        if version not in history.applied and migration.order < newest and migration.order not in allowed:
-            last = next(one for one in history.applied if tool.order(one) == newest)
-            problems.append(f"{migration.name} is numbered below {last}, which ran already")
-            hints.append(
-                f"Give it a number above {last}, or set MOORING_OUT_OF_ORDER={version} to run it all the same."
-            )
+            hints.append(_CHANGED)
+    late = _late(files, history, tool, policy)
+    if late:
+        newest = in_order(history.applied, tool)[-1]
+        problems += [f"{migration.name} is numbered below {newest}, which ran already" for migration in late]
+        hints.append(
+            f"Give it a number above {newest}, or set MOORING_OUT_OF_ORDER={','.join(one.version for one in late)} to run it"
+            " all the same."
+        )
     if problems:
         raise HistoryDiffers(*problems, hint="\n".join(dict.fromkeys(hints)))
-    return [version for version in in_order(history.applied, tool) if tool.order(version) > newest_file]
+
+
+_CHANGED = "Put the file back as it ran, and the change into a new migration."
+
+
+def _late(files: Mapping[str, Migration], history: History, tool: Format, policy: Policy) -> list[Migration]:
+    """The migrations that are new and stand before one that ran."""
+    places = (files[version].order if version in files else tool.order(version) for version in history.applied)
+    newest = max(places, default=())
+    allowed = {tool.order(version) for version in policy.out_of_order}
+    settled = history.applied | history.told.ignored
+    return [
+        migration
+        for version, migration in files.items()
+        if version not in settled
+        and migration.order
+        and migration.order < newest
+        and tool.order(version) not in allowed
+    ]
 
 
 def _goes_on(migration: Migration, history: History) -> bool:

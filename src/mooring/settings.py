@@ -15,10 +15,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from mooring.errors import SettingsInvalid
 from mooring.names import LONGEST, TableName, parse
+from mooring.tool_settings import ToolSettings
 
 
 PREFIX = "MOORING_"
@@ -90,7 +91,7 @@ Table = Annotated[TableName, BeforeValidator(_table)]
 Listed = BeforeValidator(_list)
 
 
-class Settings(BaseSettings):
+class Settings(ToolSettings):
     """What one service's init container is told."""
 
     model_config = SettingsConfigDict(
@@ -106,9 +107,16 @@ class Settings(BaseSettings):
         " the service's, such as `goose_ingestion`.",
     )
     migrations: Annotated[tuple[Path, ...], NoDecode, Listed] = Field(
-        (Path("/migrations"),), min_length=1, description="The folder of migrations that the image carries."
+        (Path("/migrations"),),
+        min_length=1,
+        description="The folder of migrations that the image carries, or a list of folders, where the tool reads several.",
     )
-    format: Literal["goose"] | None = Field(None, description="Whose folder it is; found from the folder.")
+    format: Literal["goose", "golang-migrate", "flyway", "dbmate"] | None = Field(
+        None, description="The tool whose migrations they are: found from the folder."
+    )
+    ignore: Annotated[tuple[str, ...], NoDecode, Listed] = Field(
+        (), description="Files of the folder to leave alone: globs, comma-separated or a JSON list."
+    )
     database_url: Annotated[SecretStr | None, BeforeValidator(_connection)] = Field(
         None,
         description="Any connection string that libpq reads. What it leaves out, or all of it, comes from libpq's own"
@@ -160,7 +168,9 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
 def describe() -> list[tuple[str, str, str]]:
     """Each setting's name, its default as one would write it, and its meaning."""
     found = []
-    for field, info in Settings.model_fields.items():
+    fields = Settings.model_fields
+    for field in sorted(fields, key=lambda name: name in ToolSettings.model_fields):
+        info = fields[field]
         default = info.default
         if info.is_required():
             text = "required"

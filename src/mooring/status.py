@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
 from mooring import database, ledger
 from mooring.errors import MooringError
+from mooring.formats import Format
 from mooring.history import History, read
 from mooring.ledger import Details
 from mooring.migration import Migration
+from mooring.ownership import in_order
 from mooring.plan import decide
 from mooring.report import Report
 from mooring.settings import Settings
@@ -27,7 +29,7 @@ def status(settings: Settings, report: Report, *, as_json: bool) -> None:
     run = prepare(settings, report)
     with closing(database.connect(settings, lambda reason: report.waiting("database", reason=reason))) as connection:
         session = database.session(settings, connection.info.server_version)
-        past, _ = read(connection, run.table, run.tool, settings.expected_tables, *session)
+        past, _ = read(connection, run.question(run.table), *session)
         rows = ask(connection, [ledger.details(past.table)])[0] if past.owner is not None else []
     details = {one.version: one for one in map(Details.of, rows)}
     found: dict[str, Any] = {
@@ -40,7 +42,7 @@ def status(settings: Settings, report: Report, *, as_json: bool) -> None:
     }
     refusal = None
     try:
-        decide(run.migrations, past, run.tool, run.policy)
+        decide(run.folder.migrations, past, run.tool, run.policy)
     except MooringError as error:
         refusal = error
         found["problems"] = list(error.problems)
@@ -52,35 +54,41 @@ def status(settings: Settings, report: Report, *, as_json: bool) -> None:
         raise refusal
 
 
-def _migrations(run: Run, past: History, details: dict[str, Details]) -> list[dict[str, Any]]:
-    files = {migration.version: migration for migration in run.migrations}
-    versions = sorted({*files, *past.applied}, key=run.tool.order)
+def _migrations(run: Run, past: History, details: Mapping[str, Details]) -> list[dict[str, Any]]:
+    """Every migration that has a file or a record, in order."""
+    files = {migration.version: migration for migration in run.folder.migrations}
+    strangers = in_order((past.applied | past.entries.keys()) - files.keys(), run.tool)
     found = []
-    for version in versions:
-        row = details.get(version) if version in past.applied or version in files else None
+    for version in [*files, *strangers]:
+        row = details.get(version) if version in past.applied else None
+        file = files[version].name if version in files else None
         found.append(
             {
                 "version": version,
-                "file": files[version].name if version in files else row.name if row else None,
-                "state": _state(version, files.get(version), past, newest_file=run.migrations[-1]),
-                "applied_at": row.applied_at if row and version in past.applied else None,
-                "duration_ms": row.duration_ms if row and version in past.applied else None,
-                "applied_by": row.applied_by if row and version in past.applied else None,
-                "tables": row.tables if row and version in past.applied else [],
+                "file": file or (details[version].name if version in details else None),
+                "state": _state(version, files, past, run.tool),
+                "applied_at": row and row.applied_at,
+                "duration_ms": row and row.duration_ms,
+                "applied_by": row and row.applied_by,
+                "tables": row.tables if row else [],
             }
         )
     return found
 
 
-def _state(version: str, migration: Migration | None, past: History, newest_file: Migration) -> str:
-    entry = past.entries.get(version)
+def _state(version: str, files: Mapping[str, Migration], past: History, tool: Format) -> str:
+    """What became of a migration, in a word or two."""
+    entry, file = past.entries.get(version), files.get(version)
     if version not in past.applied:
-        return "half done" if entry and entry.done is not None else "pending"
-    if migration is None:
-        return "ahead" if entry is None or int(version) > newest_file.order[0] else "file missing"
+        if version in past.told.ignored:
+            return "not needed"
+        return "half done" if entry and entry.done is not None else "pending" if file else "rolled back"
+    if file is None:
+        newest = max((migration.order for migration in files.values()), default=())
+        return "ahead" if tool.order(version) > newest else "file missing"
     if entry is None:
         return "to adopt"
-    return "applied" if entry.checksum == migration.checksum else "changed"
+    return "applied" if entry.checksum == file.checksum or version in past.told.vouched else "changed"
 
 
 def _print(found: dict[str, Any]) -> None:

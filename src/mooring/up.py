@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,10 +12,10 @@ import psycopg
 
 from mooring import apply, database, formats, history, lock
 from mooring.errors import DatabaseUnreachable, LockBusy, MigrationsInvalid, Pending
-from mooring.formats import Format
-from mooring.history import History
+from mooring.formats import Facts, Format, Options
+from mooring.history import History, Question
 from mooring.ledger import Author
-from mooring.migration import Migration, problems_of
+from mooring.migration import Folder, problems_of
 from mooring.names import TableName
 from mooring.ownership import Policy, default_table
 from mooring.plan import Plan, decide
@@ -37,7 +36,9 @@ class Run:
     settings: Settings
     report: Report
     tool: Format
-    migrations: Sequence[Migration]
+    folder: Folder
+    known: dict[str, Facts]
+    """What the database said of itself, once it was asked."""
 
     @cached_property
     def policy(self) -> Policy:
@@ -50,20 +51,24 @@ class Run:
         """The version table that the settings name."""
         return self.settings.version_table or TableName(None, default_table(self.tool, self.settings.service))
 
-    def read(
-        self, connection: Connection, table: TableName, *questions: Query
-    ) -> tuple[History, Plan, list[list[Row]]]:
-        """What has run and what that means, in one round trip; and the answers to `questions`."""
+    def question(self, table: TableName) -> Question:
+        """What to ask the database about a version table."""
+        return Question(table, self.tool, self.folder.migrations, self.settings.expected_tables, self.known)
+
+    def read(self, connection: Connection, table: TableName, *also: Query) -> tuple[History, Plan, list[list[Row]]]:
+        """What has run and what that means, in one round trip; and the answers to the queries `also`."""
         session = database.session(self.settings, connection.info.server_version)
-        past, answers = history.read(connection, table, self.tool, self.settings.expected_tables, *session, *questions)
-        return past, decide(self.migrations, past, self.tool, self.policy), answers[len(session) :]
+        past, answers = history.read(connection, self.question(table), *session, *also)
+        return past, decide(self.folder.migrations, past, self.tool, self.policy), answers[len(session) :]
 
 
 def prepare(settings: Settings, report: Report) -> Run:
     """Read the folder. Raises MigrationsInvalid."""
     report.bind(service=settings.service)
-    tool, migrations = formats.read(settings.migrations, settings.format)
-    run = Run(settings, report, tool, migrations)
+    known: dict[str, Facts] = {}
+    options = Options(settings.ignore, settings.tool_options, known)
+    tool, folder = formats.read(settings.migrations, settings.format, options)
+    run = Run(settings, report, tool, folder, known)
     report.bind(version_table=str(run.table))
     return run
 
@@ -71,7 +76,7 @@ def prepare(settings: Settings, report: Report) -> Run:
 def up(settings: Settings, report: Report) -> None:
     """Apply what is pending and prove that everything is there. Raises MooringError."""
     run = prepare(settings, report)
-    report.log.info("started", format=run.tool.NAME, files=len(run.migrations))
+    report.log.info("started", format=run.tool.NAME, files=len(run.folder.migrations))
     for attempt in range(_LOST_CONNECTIONS):
         report.doing = "connecting"
         with closing(
@@ -100,7 +105,7 @@ def migrate(run: Run, connection: Connection) -> None:
         report.log.warning("database is ahead", message="newer than this image, which is no error", versions=plan.ahead)
     after, applied, adopted = before, 0, 0
     if not plan.idle:
-        if problems := problems_of(plan.pending):
+        if problems := problems_of([*run.folder.before, *plan.pending, *run.folder.after]):
             raise MigrationsInvalid(*problems)
         before, plan = _locked(run, connection, before.table)
         after = before
@@ -118,7 +123,7 @@ def migrate(run: Run, connection: Connection) -> None:
                 unproven=unproven,
             )
         report.doing = "applying migrations"
-        for migration, milliseconds in apply.apply(target, plan.pending):
+        for migration, milliseconds in apply.apply(target, run.folder, plan.pending):
             applied += 1
             report.log.info(
                 "applied",
@@ -130,7 +135,7 @@ def migrate(run: Run, connection: Connection) -> None:
             )
         report.doing = "proving"
         after, plan, _ = run.read(connection, before.table)
-    prove(after, plan, run.migrations, run.settings.service)
+    prove(after, plan, run.folder.migrations, run.settings.service)
     report.done(
         _summary(run, before, after, applied, adopted), applied=applied, adopted=adopted, version=newest(run, after)
     )
@@ -167,7 +172,7 @@ def verify(settings: Settings, report: Report) -> None:
         past, plan, _ = run.read(connection, run.table)
         if plan.pending:
             raise Pending(*(f"{migration.name} is not applied" for migration in plan.pending), hint="mooring up")
-        prove(past, plan, run.migrations, settings.service)
+        prove(past, plan, run.folder.migrations, settings.service)
         report.done(f"{settings.service} {newest(run, past)}: proven on {past.table}", version=newest(run, past))
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from mooring.errors import MigrationsInvalid
-from mooring.formats import goose
+from mooring.formats import Options, goose
+from mooring.lexer import Source
 from mooring.migration import Invalid, Migration
 
 
@@ -21,13 +22,13 @@ def write(folder: Path, name: str, text: str | bytes = "-- +goose Up\nSELECT 1;\
 
 
 def problems(folder: Path) -> list[str]:
-    with pytest.raises(MigrationsInvalid) as error:
-        goose.read(folder)
+    with pytest.raises(Invalid) as error:
+        goose.read([folder], Options())
     return list(error.value.problems)
 
 
 def migration(text: str) -> Migration:
-    return Migration("1", (1,), Path("1_a.sql"), text, goose.parse)
+    return Migration("1", (1,), Source("1_a.sql", text), goose.parse)
 
 
 def statements(text: str) -> list[list[str]]:
@@ -37,13 +38,19 @@ def statements(text: str) -> list[list[str]]:
 def invalid(text: str) -> list[str]:
     with pytest.raises(Invalid) as error:
         goose.parse(migration(text))
-    return list(error.value.problems)
+    return [problem.removeprefix("1_a.sql:") for problem in error.value.problems]
 
 
 def test_files_run_by_number_not_by_name(folder: Path) -> None:
     for name in ("10_ten.sql", "9_nine.sql", "00002_two.sql", "20260101120000_date.sql", "3_.sql"):
         write(folder, name)
-    assert [one.version for one in goose.read(folder)] == ["2", "3", "9", "10", "20260101120000"]
+    assert [one.version for one in goose.read([folder], Options()).migrations] == [
+        "2",
+        "3",
+        "9",
+        "10",
+        "20260101120000",
+    ]
 
 
 def test_what_goose_has_nothing_to_do_with_is_left_alone(folder: Path) -> None:
@@ -51,7 +58,7 @@ def test_what_goose_has_nothing_to_do_with_is_left_alone(folder: Path) -> None:
         write(folder, name)
     (folder / "docs").mkdir()
     write(folder / "docs", "notes.txt")
-    assert [one.name for one in goose.read(folder)] == ["1_a.sql"]
+    assert [one.name for one in goose.read([folder], Options()).migrations] == ["1_a.sql"]
 
 
 def test_a_configmap_volume_is_read_once(folder: Path) -> None:
@@ -60,7 +67,7 @@ def test_a_configmap_volume_is_read_once(folder: Path) -> None:
     write(folder / "..2026_11_22", "1_a.sql")
     (folder / "..data").symlink_to("..2026_11_22")
     (folder / "1_a.sql").symlink_to("..data/1_a.sql")
-    assert [one.name for one in goose.read(folder)] == ["1_a.sql"]
+    assert [one.name for one in goose.read([folder], Options()).migrations] == ["1_a.sql"]
 
 
 def test_every_problem_of_a_folder_is_named_at_once(folder: Path) -> None:
@@ -84,16 +91,20 @@ def test_every_problem_of_a_folder_is_named_at_once(folder: Path) -> None:
         "7_none.sql:1:1: no -- +goose Up line",
         "9223372036854775808_big.sql: version 9223372036854775808 is not between 1 and 9223372036854775807",
         "nounder.sql: is not named as goose needs it, NUMBER_name.sql",
-        "sub/: goose reads no sub-folders; move its files up",
+        "sub/: goose reads no sub-folders; move its files up, or set MOORING_IGNORE=sub",
         "v2_x.sql: is not named as goose needs it, NUMBER_name.sql",
     ]
 
 
 def test_an_empty_a_missing_and_no_folder(folder: Path) -> None:
     assert problems(folder) == [f"{folder}: no migrations: goose reads files such as 00001_create_orders.sql"]
-    assert problems(folder / "nope") == [f"{folder}/nope: no such folder"]
+    with pytest.raises(MigrationsInvalid) as error:
+        goose.read([folder / "nope"], Options())
+    assert error.value.problems == (f"{folder}/nope: no such folder",)
     write(folder, "file")
-    assert problems(folder / "file") == [f"{folder}/file: is a file, not a folder"]
+    with pytest.raises(MigrationsInvalid) as error:
+        goose.read([folder / "file"], Options())
+    assert error.value.problems == (f"{folder}/file: is a file, not a folder",)
 
 
 def test_a_link_that_leads_nowhere_is_a_problem(folder: Path) -> None:

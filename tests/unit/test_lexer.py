@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mooring.lexer import Statement, UnfinishedError, split
+from mooring.lexer import NOWHERE, Statement, UnfinishedError, split
 
 
 @pytest.mark.parametrize(
@@ -46,8 +46,9 @@ def test_comments_and_empty_statements_are_none() -> None:
 
 def test_a_statement_knows_where_it_begins_and_what_it_begins_with() -> None:
     statements, rest = split("-- first\n  SELECT 1; /* c */ CREATE UNIQUE INDEX\n  concurrently i ON t (x)")
-    assert statements == [Statement("SELECT 1", 2, 3, ("SELECT",))]
+    assert statements == [Statement(NOWHERE, "SELECT 1", 2, 3, ("SELECT",))]
     assert rest == Statement(
+        NOWHERE,
         "CREATE UNIQUE INDEX\n  concurrently i ON t (x)",
         *(2, 21),
         ("CREATE", "UNIQUE", "INDEX", "CONCURRENTLY", "I", "ON", "T"),
@@ -56,7 +57,7 @@ def test_a_statement_knows_where_it_begins_and_what_it_begins_with() -> None:
 
 @pytest.mark.parametrize(("position", "place"), [(1, (3, 5)), (8, (3, 12)), (10, (4, 1)), (12, (4, 3))])
 def test_a_position_in_a_statement_is_one_in_its_file(position: int, place: tuple[int, int]) -> None:
-    assert Statement("SELECT x\nFROM y", 3, 5, ()).locate(position) == place
+    assert Statement(NOWHERE, "SELECT x\nFROM y", 3, 5, ()).locate(position) == place
 
 
 @pytest.mark.parametrize(
@@ -78,4 +79,4 @@ def test_what_is_never_closed_is_named_with_its_place(text: str, opening: str) -
 def test_only_the_part_that_is_asked_for_is_split() -> None:
     text = "SELECT 'a;\nSELECT 2;\nSELECT 3;"
     statements, _ = split(text, 11, 20)
-    assert statements == [Statement("SELECT 2", 2, 1, ("SELECT",))]
+    assert statements == [Statement(NOWHERE, "SELECT 2", 2, 1, ("SELECT",))]

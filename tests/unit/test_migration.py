@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from mooring.lexer import split
+from mooring.lexer import Source, split
 from mooring.migration import Invalid, Migration, Script, script_of
 
 
 def script(text: str, *, transactional: bool) -> Script:
-    statements, rest = split(text)
+    statements, rest = split(text, source=Source("1_a.sql", text))
     return script_of([(one,) for one in (*statements, *([rest] if rest else []))], transactional=transactional)
 
 
@@ -70,7 +68,7 @@ def test_an_empty_file_is_transactional() -> None:
 def test_what_no_migration_can_run_is_refused_with_its_place(statement: str, problem: str) -> None:
     with pytest.raises(Invalid) as error:
         script(f"SELECT 1;\n  {statement};", transactional=True)
-    assert error.value.problems == (f"2:3: {problem}",)
+    assert error.value.problems == (f"1_a.sql:2:3: {problem}",)
 
 
 @pytest.mark.parametrize("statement", ["ROLLBACK TO SAVEPOINT a", "COMMIT AND NO CHAIN", "PREPARE p AS SELECT 1"])
@@ -80,7 +78,7 @@ def test_what_only_looks_like_it_is_not(statement: str) -> None:
 
 def test_a_checksum_takes_no_notice_of_how_lines_end() -> None:
     def migration(text: str) -> Migration:
-        return Migration("1", (1,), Path("1_a.sql"), text, lambda _: Script(()))
+        return Migration("1", (1,), Source("1_a.sql", text), lambda _: Script(()))
 
     assert migration("a\r\nb\r\n").checksum == migration("a\nb\n").checksum
     assert migration("a\nb\n").checksum != migration("a\nb ").checksum

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from mooring.errors import ForeignVersionTable, HalfDone, HistoryDiffers, TablesMissing
-from mooring.formats import goose
+from mooring.formats import Applied, goose
 from mooring.history import History
 from mooring.ledger import Entry
+from mooring.lexer import Source
 from mooring.migration import Migration
 from mooring.names import TableName
 from mooring.ownership import Policy, default_table
@@ -25,13 +25,13 @@ EMPTY = History(TableName("public", "goose_orders"))
 
 def migration(version: int, up: str = "") -> Migration:
     up = up or f"CREATE TABLE t{version} ();"
-    return Migration(str(version), (version,), Path(f"{version}_t.sql"), f"-- +goose Up\n{up}\n", goose.parse)
+    return Migration(str(version), (version,), Source(f"{version}_t.sql", f"-- +goose Up\n{up}\n"), goose.parse)
 
 
 def recorded(*migrations: Migration, **entries: Entry) -> History:
     """A history in which Mooring has run these migrations."""
     known = {one.version: Entry(one.name, one.checksum, None, doing=False) for one in migrations}
-    return replace(EMPTY, exists=True, owner="orders", applied=frozenset(known), entries=known | entries)
+    return replace(EMPTY, exists=True, owner="orders", told=Applied(frozenset(known)), entries=known | entries)
 
 
 def plan(folder: list[Migration], history: History, policy: Policy = POLICY) -> Plan:
@@ -88,7 +88,7 @@ def test_another_owner_is_refused() -> None:
 def native(*versions: str, tables: Mapping[str, str] | None = None) -> History:
     """A history that goose itself wrote."""
     found = frozenset(TableName(schema, name) for name, schema in (tables or {}).items())
-    return replace(EMPTY, exists=True, applied=frozenset(versions), tables=found)
+    return replace(EMPTY, exists=True, told=Applied(frozenset(versions)), tables=found)
 
 
 def test_what_a_tool_recorded_is_adopted_with_its_evidence() -> None:
@@ -126,7 +126,7 @@ def test_a_half_done_migration_that_cannot_go_on_is_refused(entry: Entry, proble
 
 def test_a_version_that_its_tool_rolled_back_is_forgotten_and_runs_again() -> None:
     one, two = migration(1), migration(2)
-    history = replace(recorded(one, two), applied=frozenset("1"))
+    history = replace(recorded(one, two), told=Applied(frozenset("1")))
     assert plan([one, two], history) == Plan(forget=("2",), pending=(two,))
 
 
@@ -134,7 +134,7 @@ def test_the_proof_names_every_missing_table_once_and_only_those_of_applied_migr
     one, two = migration(1), migration(2)
     history = replace(
         recorded(one, two),
-        applied=frozenset("1"),
+        told=Applied(frozenset("1")),
         lost=[("public.t1", "1"), ("public.t1", "1"), ("public.t2", "2")],
         unmet=("app.x",),
     )

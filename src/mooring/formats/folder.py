@@ -3,19 +3,43 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 
 from mooring.errors import MigrationsInvalid
+from mooring.lexer import Source, Statement, UnfinishedError, split
+from mooring.migration import Invalid
 
 
-def files(folder: Path) -> list[os.DirEntry[str]]:
-    """The folder's entries by name, but for those that begin with two dots: a ConfigMap volume's own bookkeeping.
+def files(folder: Path, ignore: Sequence[str] = (), *, recursive: bool = False) -> Iterator[tuple[Path, str]]:
+    """Each file of a folder, or of the folders below it too, by name and with its name below the folder.
 
-    Raises MigrationsInvalid where there is no such folder, or it cannot be read.
+    Without those that are to be left alone, and without what begins with two dots: a ConfigMap volume's own bookkeeping.
+    Folders are among the files unless it is `recursive`. Raises MigrationsInvalid where there is no such folder, or it
+    cannot be read.
     """
+    for path in _entries(folder):
+        if path.name.startswith("..") or any(fnmatch(path.name, glob) for glob in ignore):
+            continue
+        if not (recursive and path.is_dir()):
+            yield path, path.name
+            continue
+        for below, name in files(path, recursive=True):
+            if not any(fnmatch(f"{path.name}/{name}", glob) for glob in ignore):
+                yield below, f"{path.name}/{name}"
+
+
+def strays(folder: Path, name: str, tool: str) -> list[str]:
+    """The problem of a sub-folder, for tools that read none: there may be migrations in it, which they would pass over."""
+    if any(folder.rglob("*.[sS][qQ][lL]")):
+        return [f"{name}/: {tool} reads no sub-folders; move its files up, or set MOORING_IGNORE={name}"]
+    return []
+
+
+def _entries(folder: Path) -> list[Path]:
     try:
-        with os.scandir(folder) as entries:
-            return sorted((entry for entry in entries if not entry.name.startswith("..")), key=lambda entry: entry.name)
+        return sorted(folder.iterdir())
     except FileNotFoundError:
         problem = f"{folder}: no such folder"
         hint = f"Copy the migrations into the image (COPY migrations {folder}) or point MOORING_MIGRATIONS at them."
@@ -28,20 +52,34 @@ def files(folder: Path) -> list[os.DirEntry[str]]:
     raise MigrationsInvalid(problem, hint=hint)
 
 
-def text_of(path: Path) -> str:
-    """A migration's text. Raises ValueError with what keeps it from being one."""
+def source_of(path: Path, name: str, encoding: str = "utf-8") -> Source:
+    """A migration's text. Raises Invalid with what keeps it from being one."""
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ValueError(f"{path.name}: {(error.strerror or str(error)).lower()}") from error
+        raise Invalid(f"{name}: {(error.strerror or str(error)).lower()}") from error
     try:
-        text = data.decode()
+        text = data.decode(encoding)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - data.rfind(b"\n", 0, error.start)
-        raise ValueError(
-            f"{path.name}:{line}:{column}: byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8"
+        raise Invalid(
+            f"{name}:{line}:{column}: byte 0x{data[error.start]:02x} is not {encoding.upper()}; save the file as UTF-8"
         ) from error
     if (nul := text.find("\0")) >= 0:
-        raise ValueError(f"{path.name}:{text.count(chr(10), 0, nul) + 1}: has a NUL character")
-    return text
+        raise Invalid(f"{name}:{text.count(chr(10), 0, nul) + 1}: has a NUL character")
+    return Source(name, text)
+
+
+def statements(
+    source: Source, start: int = 0, end: int | None = None, *, text: str | None = None, copy: bool = False
+) -> list[Statement]:
+    """All statements of a part of a file, the last with or without a semicolon. Raises Invalid.
+
+    `text` is what runs, where that is not the file's own text; `copy` says whether data can follow a COPY FROM STDIN.
+    """
+    try:
+        found, rest = split(source.text if text is None else text, start, end, source, copy=copy)
+    except UnfinishedError as error:
+        raise Invalid(f"{source.name}:{error.line}:{error.column}: {error}") from None
+    return [*found, rest] if rest else found

@@ -1,0 +1,50 @@
+"""The tools' own options, where they change how a folder is read: under the names that the tools' users know."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings
+
+
+YesOrNo = Literal["true", "false"]
+
+
+class ToolSettings(BaseSettings):
+    """What one tool's users may have set; each format says which of these are its own."""
+
+    x_multi_statement: YesOrNo | None = Field(
+        None,
+        description="golang-migrate's `x-multi-statement`: `true` runs each statement by itself, without a transaction.",
+    )
+    sql_migration_prefix: str | None = Field(None, description="Flyway's `sqlMigrationPrefix`; without it `V`.")
+    repeatable_sql_migration_prefix: str | None = Field(
+        None, description="Flyway's `repeatableSqlMigrationPrefix`; without it `R`."
+    )
+    baseline_migration_prefix: str | None = Field(
+        None, description="Flyway's `baselineMigrationPrefix`; without it `B`."
+    )
+    sql_migration_separator: str | None = Field(None, description="Flyway's `sqlMigrationSeparator`; without it `__`.")
+    sql_migration_suffixes: str | None = Field(
+        None, description="Flyway's `sqlMigrationSuffixes`, comma-separated; without it `.sql`."
+    )
+    encoding: str | None = Field(None, description="Flyway's `encoding` of the files; without it `UTF-8`.")
+    placeholder_replacement: YesOrNo | None = Field(
+        None,
+        description="Flyway's `placeholderReplacement`; the values are in `FLYWAY_PLACEHOLDERS_<NAME>`, as for Flyway.",
+    )
+    placeholder_prefix: str | None = Field(None, description="Flyway's `placeholderPrefix`; without it `${`.")
+    placeholder_suffix: str | None = Field(None, description="Flyway's `placeholderSuffix`; without it `}`.")
+    placeholder_separator: str | None = Field(None, description="Flyway's `placeholderSeparator`; without it `:`.")
+    mixed: YesOrNo | None = Field(
+        None,
+        description="Flyway's `mixed`: `true` lets a file have statements that can and that cannot run in a transaction.",
+    )
+    target: str | None = Field(None, description="Flyway's `target`: files with a newer version are left alone.")
+
+    @property
+    def tool_options(self) -> dict[str, str]:
+        """Those that are set, under the names of their settings without MOORING_."""
+        values = ((name, getattr(self, name)) for name in ToolSettings.model_fields)
+        return {name.upper(): value for name, value in values if value is not None}
