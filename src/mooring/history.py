@@ -189,7 +189,7 @@ def _history(question: Question, rows: Sequence[Row]) -> History | None:
         if version != CLAIM
     }
     [(user, database, schema, *_)] = kinds["facts"]
-    complete = {version: entry.done is None for version, entry in entries.items()}
+    complete = {version: entry.complete for version, entry in entries.items()}
     facts = question.known["facts"] = Facts(user, database, schema, table)
     told = question.tool.applied([(v, detail) for v, detail, *_ in kinds["version"]], complete, question.migrations)
     return History(

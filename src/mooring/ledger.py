@@ -45,6 +45,11 @@ class Entry:
     doing: bool
     """Whether the next one was begun outside a transaction, so that nobody knows whether it is done."""
 
+    @property
+    def complete(self) -> bool:
+        """Whether all of it is done."""
+        return self.done is None
+
 
 @dataclass(frozen=True, slots=True)
 class Details:

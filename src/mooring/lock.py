@@ -19,19 +19,19 @@ def key(table: TableName) -> int:
     return int.from_bytes(digest[:8], signed=True)
 
 
-def attempt(table: TableName) -> list[Query]:
-    """Try to take the lock, and ask who has it."""
-    high, low = divmod(key(table) % 2**64, 2**32)
+def attempt(keys: Sequence[int]) -> list[Query]:
+    """Try to take locks, one after the other up to the first that is held, and ask who has any of them."""
+    tries = " AND ".join(f"pg_catalog.pg_try_advisory_lock({one})" for one in keys)
     return [
-        Query("SELECT pg_catalog.pg_try_advisory_lock($1::bigint)", (str(key(table)),)),
+        Query(f"SELECT CASE WHEN {tries} THEN 't' END"),
         Query(
             """SELECT a.pid, a.usename, a.application_name, coalesce(a.client_addr::text, 'a local socket'),
                 pg_catalog.to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
             FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a USING (pid)
-            WHERE l.locktype = 'advisory' AND l.granted AND l.classid = $1::bigint::oid AND l.objid = $2::bigint::oid
-                AND l.objsubid = 1 AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
-                AND l.pid <> pg_catalog.pg_backend_pid()""",
-            (str(high), str(low)),
+            WHERE l.locktype = 'advisory' AND l.granted AND l.pid <> pg_catalog.pg_backend_pid() AND l.objsubid = 1
+                AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+                AND (l.classid::bigint << 32 | l.objid::bigint) = ANY ($1::bigint[])""",
+            ("{" + ",".join(map(str, keys)) + "}",),
             sync=True,
         ),
     ]

@@ -62,6 +62,7 @@ def evidence(
     problems = []
     if below or (strangers and not adopt and not history.entries):
         problems.append(f"{policy.service} has no files for the versions {listed(below or strangers)} that it records")
+    problems += [text for version, text in history.told.differs.items() if version in unknown]
     applied = [migration for migration in migrations if migration.version in history.applied]
     makers: dict[TableName, Migration] = {}
     for migration in applied:
@@ -108,9 +109,8 @@ def refuse_shared_name(history: History, tool: Format, policy: Policy) -> None:
 
 def default_table(tool: Format, service: str) -> str:
     """The version table of a service that names none: one that the tool itself, which does not quote, can use too."""
-    return f"{tool.NAME}_" + "".join(
-        letter if letter.isascii() and letter.isalnum() else "_" for letter in service.lower()
-    )
+    name = f"{tool.NAME}_{service.lower()}"
+    return "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in name)
 
 
 def in_order(versions: Iterable[str], tool: Format) -> list[str]:

@@ -14,7 +14,7 @@ from mooring.formats import Format
 from mooring.history import History
 from mooring.ledger import ledger_of
 from mooring.migration import Migration
-from mooring.names import TableName
+from mooring.names import TableName, literal
 from mooring.ownership import Policy, in_order, squashed
 
 
@@ -32,31 +32,32 @@ class Plan:
     """What runs, in this order."""
     ahead: Sequence[str] = ()
     """The versions that are newer than every file: an older image runs on a newer database, which is no error."""
+    trouble: HalfDone | None = None
+    """Why nobody can go on, unless somebody just does: only who has the lock can know, and is to raise it."""
 
     @property
     def idle(self) -> bool:
         """Whether there is nothing to do."""
-        return not (self.create or self.adopt or self.forget or self.pending)
+        return not (self.create or self.adopt or self.forget or self.pending or self.trouble)
 
 
 def decide(migrations: Sequence[Migration], history: History, tool: Format, policy: Policy) -> Plan:
     """What to do, given what the folder has and what has run.
 
     Raises ForeignVersionTable if the version table is another service's, HistoryDiffers if what has run is not what the
-    folder has, HalfDone if a non-transactional migration cannot be gone on with.
+    folder has.
     """
     ownership.refuse_foreign(history, tool, policy)
     told, applied = history.told, history.applied
     adopt = [one for one in migrations if one.version in applied and one.version not in history.entries]
     evidence = ownership.evidence(adopt, migrations, history, tool, policy)
     ownership.refuse_shared_name(history, tool, policy)
-    if told.stuck:
-        problem, hint = told.stuck
-        raise HalfDone(problem, hint=hint)
     files = {migration.version: migration for migration in migrations}
     _refuse_different(files, history, tool, policy)
     pending = tuple(one for one in migrations if one.version not in applied | told.ignored)
-    half_done = {migration.version for migration in pending if _goes_on(migration, history)}
+    half_done = {
+        one.version for one in pending if one.version in history.entries and not history.entries[one.version].complete
+    }
     newest_file = max((migration.order for migration in migrations), default=())
     strangers = in_order(applied - files.keys(), tool)
     return Plan(
@@ -65,12 +66,13 @@ def decide(migrations: Sequence[Migration], history: History, tool: Format, poli
         forget=tuple(version for version in history.entries if version not in applied | half_done),
         pending=pending,
         ahead=tuple(version for version in strangers if tool.order(version) > newest_file),
+        trouble=_trouble(pending, history),
     )
 
 
 def _refuse_different(files: Mapping[str, Migration], history: History, tool: Format, policy: Policy) -> None:
     """Raise HistoryDiffers with each recorded migration that is changed or missing, and each new one out of order."""
-    problems = list(history.told.differs)
+    problems = list(history.told.differs.values())
     hints = [_CHANGED] * bool(problems)
     if history.entries and not history.exists:
         problems.append(
@@ -86,7 +88,7 @@ def _refuse_different(files: Mapping[str, Migration], history: History, tool: Fo
                 hints.append(
                     f"Put the file back, or set MOORING_SQUASHED={version} if it was squashed away on purpose."
                 )
-        elif migration.checksum != entry.checksum and version not in history.told.vouched:
+        elif migration.checksum != entry.checksum and version not in history.told.vouched | history.told.differs.keys():
             problems.append(
                 f"{migration.name} is not the file that ran as version {version}: its SHA-256 begins with"
                 f" {migration.checksum[:8]}, recorded is {entry.checksum[:8]}"
@@ -123,20 +125,25 @@ def _late(files: Mapping[str, Migration], history: History, tool: Format, policy
     ]
 
 
-def _goes_on(migration: Migration, history: History) -> bool:
-    """Whether a pending migration was begun before and goes on. Raises HalfDone where it cannot."""
-    entry = history.entries.get(migration.version)
-    if entry is None or entry.done is None:
-        return False
-    if entry.checksum != migration.checksum:
-        raise HalfDone(
-            f"{migration.name} was changed after its first {entry.done} statements had run",
-            hint="Put the file back as it was, and the change into a new migration.",
-        )
-    if entry.doing:
-        raise HalfDone(
-            f"{migration.name}: statement {entry.done + 1} was begun outside a transaction, and nobody knows whether it is done",
-            hint=f"Look whether it is done. Then: UPDATE {ledger_of(history.table).sql} SET doing = false,"
-            f" done = {entry.done} + (1 if it is done) WHERE version = '{migration.version}';",
-        )
-    return True
+def _trouble(pending: Sequence[Migration], history: History) -> HalfDone | None:
+    """What keeps a non-transactional migration that was begun before from going on."""
+    if history.told.stuck:
+        problem, hint = history.told.stuck
+        return HalfDone(problem, hint=hint)
+    for migration in pending:
+        entry = history.entries.get(migration.version)
+        if entry is None or entry.complete:
+            continue
+        if entry.checksum != migration.checksum:
+            return HalfDone(
+                f"{migration.name} was changed after its first {entry.done} statements had run",
+                hint="Put the file back as it was, and the change into a new migration.",
+            )
+        if entry.doing:
+            number = (entry.done or 0) + 1
+            return HalfDone(
+                f"{migration.name}: statement {number} was begun outside a transaction, and nobody knows whether it is done",
+                hint=f"Look whether it is done. If it is: UPDATE {ledger_of(history.table).sql} SET doing = false, done ="
+                f" {number} WHERE version = {literal(migration.version)}; if it is not, the same with done = {number - 1}.",
+            )
+    return None

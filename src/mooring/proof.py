@@ -13,7 +13,12 @@ from mooring.plan import Plan
 
 
 def prove(history: History, plan: Plan, migrations: Iterable[Migration], service: str) -> None:
-    """Raise TablesMissing with every expected table that is not there, HistoryDiffers if something is still pending."""
+    """Raise TablesMissing with every expected table that is not there, HistoryDiffers if something is still pending.
+
+    Raises HalfDone where a non-transactional migration stopped midway.
+    """
+    if plan.trouble:
+        raise plan.trouble
     if plan.pending:
         raise HistoryDiffers(
             *(f"{migration.name} ran, but {history.table} does not say so" for migration in plan.pending)

@@ -40,12 +40,13 @@ def status(settings: Settings, report: Report, *, as_json: bool) -> None:
         "version": newest(run, past),
         "migrations": _migrations(run, past, details),
     }
-    refusal = None
+    refusal: MooringError | None = None
     try:
-        decide(run.folder.migrations, past, run.tool, run.policy)
+        refusal = decide(run.folder.migrations, past, run.tool, run.policy).trouble
     except MooringError as error:
         refusal = error
-        found["problems"] = list(error.problems)
+    if refusal:
+        found["problems"] = list(refusal.problems)
     if as_json or not report.console:
         print(json.dumps(found, indent=2, ensure_ascii=False))
     else:

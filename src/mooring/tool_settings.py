@@ -14,6 +14,12 @@ YesOrNo = Literal["true", "false"]
 class ToolSettings(BaseSettings):
     """What one tool's users may have set; each format says which of these are its own."""
 
+    lock_id: str | None = Field(
+        None,
+        pattern=r"^-?\d+(,-?\d+)*$",
+        description="The `LockID` of services that run goose as a library with a session lock: Mooring then takes it too."
+        " goose's own is 4097083626, and was 5887940537704921958 before 3.26; all services of a database wait for it.",
+    )
     x_multi_statement: YesOrNo | None = Field(
         None,
         description="golang-migrate's `x-multi-statement`: `true` runs each statement by itself, without a transaction.",

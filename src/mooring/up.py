@@ -107,7 +107,7 @@ def migrate(run: Run, connection: Connection) -> None:
     if not plan.idle:
         if problems := problems_of([*run.folder.before, *plan.pending, *run.folder.after]):
             raise MigrationsInvalid(*problems)
-        before, plan = _locked(run, connection, before.table)
+        before, plan = _locked(run, connection, before)
         after = before
     if not plan.idle:
         target = apply.Target(connection, run.tool, Author(run.settings.service, database.runner()), before)
@@ -141,16 +141,20 @@ def migrate(run: Run, connection: Connection) -> None:
     )
 
 
-def _locked(run: Run, connection: Connection, table: TableName) -> tuple[History, Plan]:
+def _locked(run: Run, connection: Connection, before: History) -> tuple[History, Plan]:
     """The history and the plan once the service's lock is taken, or once another runner has done the work.
 
-    Raises LockBusy when MOORING_LOCK_WAIT is over.
+    The tool's own locks are taken with it. Raises LockBusy when MOORING_LOCK_WAIT is over.
     """
     run.report.doing = "waiting for the lock"
+    table = before.table
+    keys = [lock.key(table), *run.tool.locks(run.known["facts"], run.settings.tool_options)]
     deadline = time.monotonic() + run.settings.lock_wait
     while True:
-        past, plan, answers = run.read(connection, table, *lock.attempt(table))
+        past, plan, answers = run.read(connection, table, *lock.attempt(keys))
         taken, holder = lock.answer(answers)
+        if taken and plan.trouble:
+            raise plan.trouble
         if taken or plan.idle:
             return past, plan
         left = deadline - time.monotonic()

@@ -19,7 +19,6 @@ __all__ = [
     "make_service",
 ]  # the fixtures that these tests share with those of tests/postgres
 
-BINARIES = Path(os.environ.get("MOORING_PEERS", Path(__file__).parents[2] / ".cache/bin"))
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 
 

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from tests.peers.conftest import BINARIES, run, schema
+from tests.peers.conftest import run, schema
+from tests.peers.tools import BINARIES
 from tests.postgres.conftest import Database, MakeDatabase, MakeService, Service
 
 

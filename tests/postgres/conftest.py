@@ -38,13 +38,14 @@ class Database:
     def tables(self) -> set[str]:
         """The tables of the public schema, without Mooring's own."""
         rows = self.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-        return {name for (name,) in rows if not name.startswith("goose_")}
+        return {name for (name,) in rows if "_ingestion" not in name and not name.startswith("goose_")}
 
     def wait_for(self, condition: str, seconds: float = 10) -> None:
         """Wait until a query gives true."""
         deadline = time.monotonic() + seconds
         while not self.sql(f"SELECT {condition}")[0][0]:
             assert time.monotonic() < deadline, f"still not: {condition}"
+            time.sleep(0.05)
 
 
 @dataclass
@@ -84,6 +85,12 @@ class Service:
             text = up if "+goose" in up else f"-- +goose Up\n{up}\n"
             (self.folder / f"{name.removeprefix('_')}.sql").write_text(text, encoding="utf-8")
 
+    def put(self, name: str, text: str) -> None:
+        """Write a file as it is."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
     @property
     def termination_log(self) -> Path:
         """Where the last word goes."""
@@ -120,7 +127,7 @@ class Service:
 
     def end(self, process: subprocess.Popen[str]) -> Outcome:
         """Wait for a started command to end."""
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=300)
         return self.outcome(process.returncode, output)
 
     def outcome(self, code: int, output: str) -> Outcome:

@@ -46,8 +46,8 @@ class Applied:
     """The versions of the folder that are never to run here."""
     vouched: frozenset[str] = frozenset()
     """The versions whose content the tool's own checksum confirms."""
-    differs: Sequence[str] = ()
-    """Each way in which what the tool recorded is not what the folder has."""
+    differs: Mapping[str, str] = field(default_factory=dict)
+    """The versions whose files are not what the tool's own checksum says, and how to say so."""
     stuck: Sequence[str] = ()
     """Why the tool itself would not go on, and what to do about it."""
     alien: str = ""
@@ -100,8 +100,8 @@ class Format(Protocol):
     def record(self, table: TableName, migration: Migration) -> list[str]:
         """The SQL that records a migration as applied, in the transaction that applies it or ends it."""
 
-    def locks(self, table: TableName, database: str) -> list[int]:
-        """The keys of the advisory locks that the tool takes while it migrates this table."""
+    def locks(self, facts: Facts, options: Mapping[str, str]) -> list[int]:
+        """The keys of the advisory locks that the tool takes while it migrates the version table."""
 
 
 def read(folders: Sequence[Path], name: str | None, options: Options) -> tuple[Format, Folder]:

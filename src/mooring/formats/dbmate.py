@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mooring.formats import Applied, Options
+from mooring.formats import Applied, Facts, Options
 from mooring.formats.folder import files, source_of, statements, strays
 from mooring.lexer import Statement
 from mooring.migration import Folder, Invalid, Migration, Order, Script, problems_of, script_of
@@ -106,7 +106,7 @@ def record(table: TableName, migration: Migration) -> list[str]:
     return [f"INSERT INTO {table.sql} (version) VALUES ({literal(migration.version)})"]
 
 
-def locks(table: TableName, database: str) -> list[int]:  # noqa: ARG001 - it has none
+def locks(facts: Facts, options: Mapping[str, str]) -> list[int]:  # noqa: ARG001 - it has none
     """None: dbmate takes no lock."""
     return []
 

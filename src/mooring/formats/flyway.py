@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mooring.formats import Applied, Options, flyway_files
+from mooring.formats import Applied, Facts, Options, flyway_files
 from mooring.formats.flyway_files import FlywayMigration, canonical
 from mooring.migration import Folder, Invalid, Migration, problems_of
 from mooring.names import TableName, literal, quote
@@ -134,13 +134,14 @@ def applied(
     versions = {
         one.version for one in files if one.order and one.order <= baseline and one.version not in {*last, *ignored}
     }
-    differs, vouched = [], set()
+    differs: dict[str, str] = {}
+    vouched: set[str] = set()
     for migration in files:
         row_of = last.get(migration.version)
         if not row_of or row_of.checksum is None or row_of.checksum in migration.checksums:
             vouched |= {migration.version} if row_of and row_of.checksum is not None else set()
         elif migration.order:
-            differs.append(
+            differs[migration.version] = (
                 f"{migration.name} is not the file that Flyway ran as version {migration.version}: its checksum is"
                 f" {migration.checksums[0]}, recorded is {row_of.checksum}"
             )
@@ -188,13 +189,12 @@ def record(table: TableName, migration: Migration) -> list[str]:
     ]
 
 
-def locks(table: TableName, database: str) -> list[int]:  # noqa: ARG001 - advisory locks belong to a database anyway
+def locks(facts: Facts, options: Mapping[str, str]) -> list[int]:  # noqa: ARG001 - it has no say in them
     """The key that Flyway takes for the table, as a session or in a transaction: Java's hash of its quoted name."""
+    name = f"{quote(str(facts.table.schema))}.{quote(facts.table.name)}".encode("utf-16-be")
     value = 0
-    for unit in (
-        memoryview(f"{quote(str(table.schema))}.{quote(table.name)}".encode("utf-16-be")).cast("B")[:].tolist()[1::2]
-    ):
-        value = (31 * value + unit) & 0xFFFFFFFF
+    for index in range(0, len(name), 2):
+        value = (31 * value + int.from_bytes(name[index : index + 2])) & 0xFFFFFFFF
     return [_LOCK_BASE + (value - 2**32 if value >> 31 else value)]
 
 

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from mooring.formats import Applied, Options
+from mooring.formats import Applied, Facts, Options
 from mooring.formats.folder import files, source_of, statements, strays
 from mooring.lexer import Source
 from mooring.migration import Folder, Invalid, Migration, Order, Script, problems_of, script_of, stands_alone
@@ -122,8 +122,9 @@ def record(table: TableName, migration: Migration) -> list[str]:
     return _mark(table, migration, dirty=False)
 
 
-def locks(table: TableName, database: str) -> list[int]:
+def locks(facts: Facts, options: Mapping[str, str]) -> list[int]:  # noqa: ARG001 - it has no say in them
     """The key of its command, which hashes the path of the URL, and of its library (database/util.go)."""
+    table, database = facts.table, facts.database
     names = (f"{table.schema}\0{table.name}\0{name}" for name in (f"/{database}", database))
     return [(zlib.crc32(name.encode()) * _LOCK_SALT) & 0xFFFFFFFF for name in names]
 

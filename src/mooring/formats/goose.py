@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from mooring.formats import Applied, Options, envsub
+from mooring.formats import Applied, Facts, Options, envsub
 from mooring.formats.folder import files, source_of, strays
 from mooring.lexer import Statement, UnfinishedError, split
 from mooring.migration import Folder, Invalid, Migration, Order, Script, problems_of, script_of
@@ -21,7 +21,7 @@ from mooring.names import TableName
 NAME = "goose"
 SHARED_NAME = "goose_db_version"
 COLUMNS: tuple[str, ...] = ("id", "version_id", "is_applied")
-OPTIONS: frozenset[str] = frozenset()
+OPTIONS = frozenset({"LOCK_ID"})
 MAKES_SCHEMA = False
 
 _FILE = re.compile(r"([+-]?[0-9]+)_.*\.(sql|go)", re.DOTALL)
@@ -113,9 +113,9 @@ def record(table: TableName, migration: Migration) -> list[str]:
     return [f"INSERT INTO {table.sql} (version_id, is_applied) VALUES ({int(migration.version)}, true)"]
 
 
-def locks(table: TableName, database: str) -> list[int]:  # noqa: ARG001 - one key for all tables
-    """None: goose's command takes no lock, and its library's is the same for every service of a database."""
-    return []
+def locks(facts: Facts, options: Mapping[str, str]) -> list[int]:  # noqa: ARG001 - one key for all tables
+    """Those that the options name: goose's command takes none, and its library's default is the same for all services."""
+    return [int(key) for key in options.get("LOCK_ID", "").split(",") if key]
 
 
 def parse(migration: Migration) -> Script:
