@@ -18,7 +18,7 @@ $(UV):
 	@.tools/bin/pip install -q --disable-pip-version-check uv==$(UV_VERSION)
 
 .venv/.synced: $(UV) pyproject.toml uv.lock
-	@$(UV) sync -q --locked --python $(PYTHON) --extra demo --all-groups
+	@$(UV) sync -q --locked --python $(PYTHON) --extra demo --extra alembic --all-groups
 	@touch $@
 
 .PHONY: install

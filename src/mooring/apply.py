@@ -12,7 +12,7 @@ from psycopg import errors
 from mooring import ledger
 from mooring.errors import NotPermitted
 from mooring.failure import failed
-from mooring.formats import Format
+from mooring.formats import Format, Options
 from mooring.history import History
 from mooring.ledger import Author
 from mooring.lexer import Statement
@@ -27,7 +27,7 @@ _BATCH_CHARACTERS = 256 * 1024
 _BEGIN = Query("BEGIN READ WRITE")
 _COMMIT = Query("COMMIT", flush=True)
 # A migration that sets a role keeps it, for those after it too, as its tool would have it; but not for the records.
-_OWN_ROLE = Query("SET LOCAL role TO DEFAULT")
+OWN_ROLE = Query("SET LOCAL role TO DEFAULT")
 # What PostgreSQL says of statements, or of a procedure's own COMMIT, that cannot run inside a transaction.
 _NOT_IN_TRANSACTION = (errors.ActiveSqlTransaction, errors.InvalidTransactionTermination)
 
@@ -38,6 +38,7 @@ class Target:
 
     connection: Connection
     tool: Format
+    options: Options
     author: Author
     history: History
     """As it was before the run."""
@@ -48,13 +49,14 @@ class Target:
         return self.history.table
 
 
-@dataclass(frozen=True)
-class _Failure(Exception):
+class Failure(Exception):
     """A statement of a migration failed, or what records it did (`statement` is None); its transaction is rolled back."""
 
-    migration: Migration
-    statement: Statement | None
-    error: psycopg.Error
+    def __init__(self, migration: Migration, statement: Statement | None, error: psycopg.Error) -> None:
+        super().__init__(migration, statement, error)
+        self.migration = migration
+        self.statement = statement
+        self.error = error
 
 
 def prepare(target: Target, plan: Plan) -> None:
@@ -92,15 +94,22 @@ def apply(target: Target, folder: Folder, pending: Sequence[Migration]) -> Itera
     try:
         for callback in folder.before if pending else ():
             _unrecorded(target, callback)
-        for batch in _batches(pending):
-            run = _together if _fits_a_batch(batch[0]) else _step_by_step
-            for migration, milliseconds in run(target, batch):
-                kept.append(migration)
-                yield migration, milliseconds
+        for migration, milliseconds in _run(target, pending):
+            kept.append(migration)
+            yield migration, milliseconds
         for callback in folder.after if pending else ():
             _unrecorded(target, callback)
-    except _Failure as failure:
+    except Failure as failure:
         raise failed(failure.migration, failure.statement, failure.error, kept, pending) from failure.error
+
+
+def _run(target: Target, pending: Sequence[Migration]) -> Iterator[tuple[Migration, int]]:
+    """Run migrations as SQL, unless the tool has a way of its own."""
+    if target.tool.run:
+        yield from target.tool.run(target, pending, target.options)
+        return
+    for batch in _batches(pending):
+        yield from (_together if _fits_a_batch(batch[0]) else _step_by_step)(target, batch)
 
 
 def _fits_a_batch(migration: Migration) -> bool:
@@ -145,7 +154,7 @@ def _together(target: Target, batch: Sequence[Migration]) -> Iterator[tuple[Migr
             rows = answer
     except QueryFailed as failure:
         _roll_back(target)
-        raise _Failure(*sources[failure.index], failure.error) from None
+        raise Failure(*sources[failure.index], failure.error) from None
 
 
 def _step_by_step(target: Target, batch: Sequence[Migration]) -> Iterator[tuple[Migration, int]]:
@@ -163,10 +172,10 @@ def _step_by_step(target: Target, batch: Sequence[Migration]) -> Iterator[tuple[
     done = entry.done or 0 if entry else 0
     ask(target.connection, [_BEGIN, *map(Query, target.tool.begin(target.table, migration)), _COMMIT])
     for number, unit in enumerate(migration.script.units[done:], done + 1):
-        recording = ledger.record(target.table, target.author, migration, _lost(target), done=number)
+        recording = ledger.record(target.table, target.author, migration, lost(target), done=number)
         try:
             _unit(target, migration, unit, recording)
-        except _Failure as failure:
+        except Failure as failure:
             if len(unit) > 1 or not isinstance(failure.error, _NOT_IN_TRANSACTION):
                 raise
             _alone(target, migration, unit[0], number)
@@ -175,7 +184,7 @@ def _step_by_step(target: Target, batch: Sequence[Migration]) -> Iterator[tuple[
 
 
 def _unit(target: Target, migration: Migration, unit: Sequence[Statement], recording: Sequence[Query]) -> None:
-    """Run statements and what records them in a transaction. Raises _Failure."""
+    """Run statements and what records them in a transaction. Raises Failure."""
     before = _setup(target)
     if any(statement.data is not None for statement in unit):
         _with_data(target, migration, unit, [*before], recording)
@@ -188,7 +197,7 @@ def _unit(target: Target, migration: Migration, unit: Sequence[Statement], recor
     except QueryFailed as failure:
         _roll_back(target)
         index = failure.index - 1 - len(before)
-        raise _Failure(migration, unit[index] if 0 <= index < len(unit) else None, failure.error) from None
+        raise Failure(migration, unit[index] if 0 <= index < len(unit) else None, failure.error) from None
 
 
 def _with_data(
@@ -211,7 +220,7 @@ def _with_data(
         if connection.closed:
             raise
         _roll_back(target)
-        raise _Failure(migration, statement, error) from None
+        raise Failure(migration, statement, error) from None
 
 
 def _alone(target: Target, migration: Migration, statement: Statement, number: int) -> None:
@@ -228,21 +237,21 @@ def _alone(target: Target, migration: Migration, statement: Statement, number: i
     milliseconds = round((time.monotonic() - begun) * 1000)
     ask(target.connection, [ledger.end(target.table, migration, done, milliseconds)])
     if problem:
-        raise _Failure(migration, statement, problem)
+        raise Failure(migration, statement, problem)
 
 
 def _unrecorded(target: Target, callback: Migration) -> None:
-    """Run what is no migration: in a transaction, or statement by statement. Raises _Failure."""
+    """Run what is no migration: in a transaction, or statement by statement. Raises Failure."""
     for unit in callback.script.units:
         try:
             _unit(target, callback, unit, ())
-        except _Failure as failure:
+        except Failure as failure:
             if len(unit) > 1 or not isinstance(failure.error, _NOT_IN_TRANSACTION):
                 raise
             try:
                 target.connection.execute(unit[0].text.encode())
             except psycopg.Error as error:
-                raise _Failure(callback, unit[0], error) from None
+                raise Failure(callback, unit[0], error) from None
 
 
 def _setup(target: Target) -> list[Query]:
@@ -253,10 +262,11 @@ def _setup(target: Target) -> list[Query]:
 def _recording(target: Target, migration: Migration) -> list[Query]:
     """The version row and the ledger row of a migration that has run, as the role that Mooring came as."""
     version_rows = [Query(sql) for sql in target.tool.record(target.table, migration)]
-    return [_OWN_ROLE, *version_rows, *ledger.record(target.table, target.author, migration, _lost(target))]
+    return [OWN_ROLE, *version_rows, *ledger.record(target.table, target.author, migration, lost(target))]
 
 
-def _lost(target: Target) -> list[str]:
+def lost(target: Target) -> list[str]:
+    """The tables that were missing before the run."""
     return [table for table, _ in target.history.lost]
 
 

@@ -36,7 +36,7 @@ def failed(
         details += excerpt(statement.source.text, line, column)
     else:
         message = f"while its transaction was recorded and committed: {message}"
-    details.append(f"SQLSTATE {diagnosis.sqlstate} ({type(error).__name__})")
+    details += [f"SQLSTATE {diagnosis.sqlstate} ({type(error).__name__})"] * bool(diagnosis.sqlstate)
     if diagnosis.internal_query:
         details.append(f"QUERY: {diagnosis.internal_query.strip()}")
     for name, text in (

@@ -111,7 +111,7 @@ class Settings(ToolSettings):
         min_length=1,
         description="The folder of migrations that the image carries, or a list of folders, where the tool reads several.",
     )
-    format: Literal["goose", "golang-migrate", "flyway", "dbmate"] | None = Field(
+    format: Literal["goose", "golang-migrate", "flyway", "dbmate", "alembic"] | None = Field(
         None, description="The tool whose migrations they are: found from the folder."
     )
     ignore: Annotated[tuple[str, ...], NoDecode, Listed] = Field(

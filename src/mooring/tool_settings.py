@@ -49,6 +49,16 @@ class ToolSettings(BaseSettings):
     )
     target: str | None = Field(None, description="Flyway's `target`: files with a newer version are left alone.")
 
+    version_locations: str | None = Field(
+        None, description="Alembic's `version_locations`, comma-separated, below the folder; without it `versions`."
+    )
+    recursive_version_locations: YesOrNo | None = Field(None, description="Alembic's `recursive_version_locations`.")
+    env_py: YesOrNo | None = Field(
+        None,
+        description="`true` runs Alembic revisions through the service's own env.py, which finds Mooring's connection in"
+        " `config.attributes['connection']`.",
+    )
+
     @property
     def tool_options(self) -> dict[str, str]:
         """Those that are set, under the names of their settings without MOORING_."""

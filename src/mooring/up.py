@@ -12,7 +12,7 @@ import psycopg
 
 from mooring import apply, database, formats, history, lock
 from mooring.errors import DatabaseUnreachable, LockBusy, MigrationsInvalid, Pending
-from mooring.formats import Facts, Format, Options
+from mooring.formats import Format, Options
 from mooring.history import History, Question
 from mooring.ledger import Author
 from mooring.migration import Folder, problems_of
@@ -37,8 +37,7 @@ class Run:
     report: Report
     tool: Format
     folder: Folder
-    known: dict[str, Facts]
-    """What the database said of itself, once it was asked."""
+    options: Options
 
     @cached_property
     def policy(self) -> Policy:
@@ -53,7 +52,7 @@ class Run:
 
     def question(self, table: TableName) -> Question:
         """What to ask the database about a version table."""
-        return Question(table, self.tool, self.folder.migrations, self.settings.expected_tables, self.known)
+        return Question(table, self.tool, self.folder.migrations, self.settings.expected_tables, self.options.known)
 
     def read(self, connection: Connection, table: TableName, *also: Query) -> tuple[History, Plan, list[list[Row]]]:
         """What has run and what that means, in one round trip; and the answers to the queries `also`."""
@@ -65,10 +64,9 @@ class Run:
 def prepare(settings: Settings, report: Report) -> Run:
     """Read the folder. Raises MigrationsInvalid."""
     report.bind(service=settings.service)
-    known: dict[str, Facts] = {}
-    options = Options(settings.ignore, settings.tool_options, known)
-    tool, folder = formats.read(settings.migrations, settings.format, options)
-    run = Run(settings, report, tool, folder, known)
+    options = Options(settings.migrations, settings.ignore, settings.tool_options)
+    tool, folder = formats.read(options, settings.format)
+    run = Run(settings, report, tool, folder, options)
     report.bind(version_table=str(run.table))
     return run
 
@@ -110,7 +108,9 @@ def migrate(run: Run, connection: Connection) -> None:
         before, plan = _locked(run, connection, before)
         after = before
     if not plan.idle:
-        target = apply.Target(connection, run.tool, Author(run.settings.service, database.runner()), before)
+        target = apply.Target(
+            connection, run.tool, run.options, Author(run.settings.service, database.runner()), before
+        )
         if plan.create or plan.adopt or plan.forget:
             apply.prepare(target, plan)
         adopted = len(plan.adopt)
@@ -148,7 +148,7 @@ def _locked(run: Run, connection: Connection, before: History) -> tuple[History,
     """
     run.report.doing = "waiting for the lock"
     table = before.table
-    keys = [lock.key(table), *run.tool.locks(run.known["facts"], run.settings.tool_options)]
+    keys = [lock.key(table), *run.tool.locks(run.options.known["facts"], run.settings.tool_options)]
     deadline = time.monotonic() + run.settings.lock_wait
     while True:
         past, plan, answers = run.read(connection, table, *lock.attempt(keys))

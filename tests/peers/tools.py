@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,4 +139,64 @@ DBMATE = Tool(
     _dbmate,
     lambda url: {"DATABASE_URL": f"{url}?sslmode=disable"},
 )
-TOOLS = [GOOSE, GOLANG_MIGRATE, FLYWAY, DBMATE]
+
+
+def _revision(name: str, down: str, body: str) -> str:
+    lines = "\n".join(f"    {line}" for line in body.splitlines())
+    return f"""from alembic import op
+import sqlalchemy as sa
+
+revision = {name!r}
+down_revision = {down}
+
+
+def upgrade() -> None:
+{lines}
+
+
+def downgrade() -> None:
+    pass
+"""
+
+
+_ENV_PY = """import os
+import sqlalchemy as sa
+from alembic import context
+engine = sa.create_engine(os.environ["SA_URL"])
+with engine.connect() as connection:
+    context.configure(connection=connection, version_table=os.environ["VERSION_TABLE"], transaction_per_migration=True)
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+
+
+def _alembic(what: str, folder: Path, table: str, url: str) -> Sequence[str | Path]:  # noqa: ARG001 - it is run there
+    command = {"up": ["upgrade", "head"], "check": ["current", "--check-heads"]}.get(what, ["upgrade", what])
+    url = url.replace("postgresql:", "postgresql+psycopg:")
+    return ["env", f"SA_URL={url}", f"VERSION_TABLE={table}", Path(sys.executable).with_name("alembic"), *command]
+
+
+ALEMBIC = Tool(
+    "alembic",
+    {
+        "alembic.ini": "[alembic]\nscript_location = %(here)s\n",
+        "env.py": _ENV_PY,
+        "versions/aaa_sources.py": _revision(
+            "aaa",
+            "None",
+            "op.create_table('sources', sa.Column('id', sa.BigInteger, primary_key=True), sa.Column('kind', sa.Text))",
+        ),
+        "versions/bbb_touch.py": _revision(
+            "bbb", "'aaa'", f'op.execute("""{FUNCTION}""")\nop.execute("""{TRIGGER}""")'
+        ),
+        "versions/ccc_kinds.py": _revision(
+            "ccc", "'aaa'", f'with op.get_context().autocommit_block():\n    op.execute("""{INDEX}""")'
+        ),
+        "versions/ddd_merge.py": _revision("ddd", "('bbb', 'ccc')", "pass"),
+        "versions/eee_made.py": _revision("eee", "'ddd'", f'op.execute("""{DYNAMIC}""")'),
+    },
+    ("versions/fff_more.py", _revision("fff", "'eee'", "op.create_table('more', sa.Column('id', sa.Integer))")),
+    "SELECT version_num FROM {}",
+    _alembic,
+)
+TOOLS = [GOOSE, GOLANG_MIGRATE, FLYWAY, DBMATE, ALEMBIC]

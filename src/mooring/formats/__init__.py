@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from mooring.errors import MigrationsInvalid, SettingsInvalid
 from mooring.migration import Folder, Invalid, Migration, Order
 from mooring.names import TableName
+
+
+if TYPE_CHECKING:
+    from mooring.apply import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +32,12 @@ class Facts:
 class Options:
     """What the settings say about reading a folder."""
 
+    folders: Sequence[Path] = ()
     ignore: Sequence[str] = ()
     """Globs of files to leave alone, relative to the folder."""
     tool: Mapping[str, str] = field(default_factory=dict)
     """The tool's own options that are set, under the names of their settings without MOORING_."""
-    known: Mapping[str, Facts] = field(default_factory=dict)
+    known: dict[str, Facts] = field(default_factory=dict)
     """Filled, under "facts", once the database has been asked: which is before any script is read."""
 
 
@@ -71,7 +76,7 @@ class Format(Protocol):
     def fits(self, folder: Path) -> bool:
         """Whether a folder looks like one of this tool's."""
 
-    def read(self, folders: Sequence[Path], options: Options) -> Folder:
+    def read(self, options: Options) -> Folder:
         """What the folders have.
 
         Raises Invalid with every file that the tool could not read, or would pass over.
@@ -100,20 +105,24 @@ class Format(Protocol):
     def record(self, table: TableName, migration: Migration) -> list[str]:
         """The SQL that records a migration as applied, in the transaction that applies it or ends it."""
 
+    @property
+    def run(self) -> Callable[[Target, Sequence[Migration], Options], Iterator[tuple[Migration, int]]] | None:
+        """How the tool runs migrations that are not SQL: yields each with its milliseconds. None for those that are."""
+
     def locks(self, facts: Facts, options: Mapping[str, str]) -> list[int]:
         """The keys of the advisory locks that the tool takes while it migrates the version table."""
 
 
-def read(folders: Sequence[Path], name: str | None, options: Options) -> tuple[Format, Folder]:
+def read(options: Options, name: str | None) -> tuple[Format, Folder]:
     """Whose migrations these are, and what they are.
 
     Raises MigrationsInvalid, or SettingsInvalid where an option is set that is another tool's.
     """
-    tool = tools()[name] if name else _find(folders)
+    tool = tools()[name] if name else _find(options.folders)
     if others := sorted(options.tool.keys() - tool.OPTIONS):
         raise SettingsInvalid(*(f"MOORING_{option} is not for migrations of {tool.NAME}" for option in others))
     try:
-        return tool, tool.read(folders, options)
+        return tool, tool.read(options)
     except Invalid as error:
         raise MigrationsInvalid(*error.problems) from None
 
@@ -137,7 +146,7 @@ def _find(folders: Sequence[Path]) -> Format:
 
 def tools() -> dict[str, Format]:
     """Every format by its name."""
-    from mooring.formats import dbmate, flyway, golang_migrate, goose
+    from mooring.formats import alembic, dbmate, flyway, golang_migrate, goose
 
-    modules: list[Format] = [goose, golang_migrate, flyway, dbmate]
+    modules: list[Format] = [goose, golang_migrate, flyway, dbmate, alembic]
     return {tool.NAME: tool for tool in modules}

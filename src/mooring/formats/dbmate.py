@@ -20,6 +20,7 @@ NAME = "dbmate"
 SHARED_NAME = "schema_migrations"
 COLUMNS: tuple[str, ...] = ("version",)
 OPTIONS: frozenset[str] = frozenset()
+run = None
 MAKES_SCHEMA = True
 
 _FILE = re.compile(r"(\d+).*\.sql", re.DOTALL)
@@ -36,11 +37,11 @@ def fits(folder: Path) -> bool:
     )
 
 
-def read(folders: Sequence[Path], options: Options) -> Folder:
+def read(options: Options) -> Folder:
     """The migrations of all folders by file name, as text: 10_x.sql runs before 9_x.sql. Raises Invalid."""
     problems: list[str] = []
     found: dict[str, Migration] = {}
-    paths = [entry for folder in folders for entry in files(folder, options.ignore)]
+    paths = [entry for folder in options.folders for entry in files(folder, options.ignore)]
     for path, name in sorted(paths, key=lambda entry: entry[1]):
         try:
             if path.is_dir():
@@ -59,7 +60,7 @@ def read(folders: Sequence[Path], options: Options) -> Folder:
         found.setdefault(parts[1], migration)
     if not found and not problems:
         problems.append(
-            f"{', '.join(map(str, folders))}: no migrations: dbmate reads files such as 20260101_orders.sql"
+            f"{', '.join(map(str, options.folders))}: no migrations: dbmate reads files such as 20260101_orders.sql"
         )
     if problems:
         raise Invalid(*sorted([*problems, *problems_of(found.values())]))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from mooring.formats import Applied, Facts, Options, flyway_files
 from mooring.formats.flyway_files import FlywayMigration, canonical
@@ -21,6 +20,7 @@ NAME = "flyway"
 SHARED_NAME = "flyway_schema_history"
 COLUMNS: tuple[str, ...] = ("installed_rank", "version", "description", "type", "script", "checksum", "success")
 OPTIONS: frozenset[str] = flyway_files.OPTIONS
+run = None
 MAKES_SCHEMA = True
 
 fits = flyway_files.fits
@@ -31,12 +31,12 @@ _LOCK_BASE = 77431708279161
 _BASELINE_MIGRATION = "SQL_BASELINE"
 
 
-def read(folders: Sequence[Path], options: Options) -> Folder:
+def read(options: Options) -> Folder:
     """The migrations of all folders and those below them: versioned by number, then repeatable by description.
 
     Raises Invalid with every problem of every file.
     """
-    found = flyway_files.read(folders, options)
+    found = flyway_files.read(options.folders, options)
     problems = list(found.problems)
     by_version: dict[str, FlywayMigration] = {}
     for migration in found.migrations:
@@ -45,7 +45,7 @@ def read(folders: Sequence[Path], options: Options) -> Folder:
             problems.append(f"{migration.name}: is the same version as {other.name}; give it another number")
     if not found.migrations and not problems:
         problems.append(
-            f"{', '.join(map(str, folders))}: no migrations: Flyway reads files such as V1__create_orders.sql"
+            f"{', '.join(map(str, options.folders))}: no migrations: Flyway reads files such as V1__create_orders.sql"
         )
     if problems:
         raise Invalid(*sorted([*problems, *problems_of(found.migrations)]))

@@ -22,6 +22,7 @@ NAME = "golang-migrate"
 SHARED_NAME = "schema_migrations"
 COLUMNS: tuple[str, ...] = ("version", "dirty")
 OPTIONS = frozenset({"X_MULTI_STATEMENT"})
+run = None
 MAKES_SCHEMA = False
 
 _FILE = re.compile(r"([0-9]+)_(.*)\.(down|up)\.(.*)", re.DOTALL)
@@ -34,14 +35,14 @@ def fits(folder: Path) -> bool:
     return any(_FILE.fullmatch(name) for path, name in files(folder) if path.is_file())
 
 
-def read(folders: Sequence[Path], options: Options) -> Folder:
+def read(options: Options) -> Folder:
     """The folder's migrations by number. Raises Invalid with every problem of every file."""
-    if len(folders) > 1:
-        raise Invalid(f"{', '.join(map(str, folders))}: golang-migrate reads one folder")
+    if len(options.folders) > 1:
+        raise Invalid(f"{', '.join(map(str, options.folders))}: golang-migrate reads one folder")
     problems: list[str] = []
     found: dict[tuple[int, str], Migration] = {}
     multi = options.tool.get("X_MULTI_STATEMENT") == "true"
-    for path, name in files(folders[0], options.ignore):
+    for path, name in files(options.folders[0], options.ignore):
         try:
             if path.is_dir():
                 problems += strays(path, name, NAME)
@@ -66,7 +67,9 @@ def read(folders: Sequence[Path], options: Options) -> Folder:
         if direction == "down" and version not in up
     }
     if not found and not problems:
-        problems.append(f"{folders[0]}: no migrations: golang-migrate reads files such as 000001_create_orders.up.sql")
+        problems.append(
+            f"{options.folders[0]}: no migrations: golang-migrate reads files such as 000001_create_orders.up.sql"
+        )
     if problems:
         raise Invalid(*sorted([*problems, *problems_of(up.values())]))
     return Folder([migration for _, migration in sorted((up | empty).items())])

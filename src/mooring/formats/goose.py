@@ -22,6 +22,7 @@ NAME = "goose"
 SHARED_NAME = "goose_db_version"
 COLUMNS: tuple[str, ...] = ("id", "version_id", "is_applied")
 OPTIONS = frozenset({"LOCK_ID"})
+run = None
 MAKES_SCHEMA = False
 
 _FILE = re.compile(r"([+-]?[0-9]+)_.*\.(sql|go)", re.DOTALL)
@@ -38,13 +39,13 @@ def fits(folder: Path) -> bool:
     return any(path.suffix == ".sql" and b"+goose" in path.read_bytes() for path, _ in files(folder) if path.is_file())
 
 
-def read(folders: Sequence[Path], options: Options) -> Folder:
+def read(options: Options) -> Folder:
     """The folder's migrations by number. Raises Invalid with every problem of every file."""
-    if len(folders) > 1:
-        raise Invalid(f"{', '.join(map(str, folders))}: goose reads one folder")
+    if len(options.folders) > 1:
+        raise Invalid(f"{', '.join(map(str, options.folders))}: goose reads one folder")
     problems: list[str] = []
     found: dict[int, Migration] = {}
-    for path, name in files(folders[0], options.ignore):
+    for path, name in files(options.folders[0], options.ignore):
         try:
             if path.is_dir():
                 problems += strays(path, name, NAME)
@@ -60,7 +61,7 @@ def read(folders: Sequence[Path], options: Options) -> Folder:
             problems.append(f"{name}: version {version} is {found[version].name} already; give it another number")
         found.setdefault(version, migration)
     if not found and not problems:
-        problems.append(f"{folders[0]}: no migrations: goose reads files such as 00001_create_orders.sql")
+        problems.append(f"{options.folders[0]}: no migrations: goose reads files such as 00001_create_orders.sql")
     if problems:
         raise Invalid(*sorted([*problems, *problems_of(found.values())]))
     return Folder([found[version] for version in sorted(found)])

@@ -1,0 +1,171 @@
+"""Running revisions through Alembic's own API, each with its ledger row in one transaction.
+
+Without the application's env.py, unless a setting asks for it: what it would import is mostly not in the image.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from traceback import extract_tb
+from typing import Any
+
+import psycopg
+
+from mooring import ledger
+from mooring.apply import OWN_ROLE, Failure, Target, lost
+from mooring.errors import MigrationsInvalid
+from mooring.formats import Options
+from mooring.formats.alembic import locations
+from mooring.lexer import Statement
+from mooring.migration import Migration
+from mooring.wire import Query
+
+
+try:
+    import sqlalchemy
+    from alembic.config import Config
+    from alembic.runtime.environment import EnvironmentContext
+    from alembic.script import ScriptDirectory
+except ModuleNotFoundError as error:
+    raise MigrationsInvalid(
+        f"these are Alembic revisions, and {error.name} is not installed",
+        hint="Build the service's image FROM mooring-alembic, or pip install 'mooring[alembic]'.",
+    ) from None
+
+
+class _Environment(EnvironmentContext):
+    """Alembic's environment, told which table to keep and what to call, whatever an env.py configures beside it."""
+
+    def __init__(self, config: Config, script: ScriptDirectory, ours: dict[str, Any], **options: Any) -> None:
+        super().__init__(config, script, **options)
+        self.ours = ours
+
+    def configure(self, *args: Any, **options: Any) -> None:
+        """Configure, with what Mooring insists on."""
+        theirs = options.pop("on_version_apply", None) or ()
+        callbacks = (*(theirs if isinstance(theirs, list | tuple) else (theirs,)), self.ours["on_version_apply"])
+        super().configure(*args, **(options | self.ours | {"on_version_apply": callbacks}))
+
+
+def run(target: Target, pending: Sequence[Migration], options: Options) -> Iterator[tuple[Migration, int]]:
+    """Run revisions one by one, in Alembic's order; yield each with its milliseconds when it is committed.
+
+    Raises Failure for one that fails, MigrationsInvalid where a file cannot be imported.
+    """
+    script = ScriptDirectory(
+        options.folders[0],
+        version_locations=list(locations(options.folders, options.tool)),
+        recursive_version_locations=options.tool.get("RECURSIVE_VERSION_LOCATIONS") == "true",
+    )
+    files = {migration.version: migration for migration in pending}
+    try:
+        heads = script.get_heads()
+    except Exception as error:
+        raise _unimportable(error) from error
+    for _ in pending:
+        with _connection(target.connection) as connection:
+            yield _step(target, options, script, heads, files, connection)
+
+
+def _step(  # noqa: PLR0913, PLR0917 - what one step of Alembic's needs
+    target: Target,
+    options: Options,
+    script: ScriptDirectory,
+    heads: Sequence[str],
+    files: dict[str, Migration],
+    connection: sqlalchemy.Connection,
+) -> tuple[Migration, int]:
+    """Run the next revision. Raises Failure."""
+    ran: list[tuple[Migration, int]] = []
+    begun = time.monotonic()
+
+    def next_one(revision: Any, context: Any) -> list[Any]:
+        [step, *_] = script._upgrade_revs(tuple(heads), revision)  # type: ignore[arg-type] # noqa: SLF001 - as in its cookbook
+        migration = files[str(step.info.up_revision_id)]
+        ran.append((migration, 0))
+        if not migration.script.transactional:
+            # What stands before an autocommit block is committed by it, without a word in any table.
+            _execute(context.connection, ledger.begin(target.table, target.author, migration, done=0))
+            context.connection.commit()
+        return [step]
+
+    def record(ctx: Any, **_step: object) -> None:
+        migration, _ = ran[-1]
+        for query in (OWN_ROLE, *ledger.record(target.table, target.author, migration, lost(target))):
+            _execute(ctx.connection, query)
+
+    ours = {
+        "version_table": target.table.name,
+        "version_table_schema": target.table.schema,
+        "transaction_per_migration": True,
+        "on_version_apply": record,
+    }
+    ini = Path(options.folders[0], "alembic.ini")
+    config = Config(ini if ini.is_file() else None)
+    config.set_main_option("script_location", str(options.folders[0]).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    try:
+        with _Environment(config, script, ours, fn=next_one) as environment:
+            if options.tool.get("ENV_PY") == "true":
+                script.run_env()
+            else:
+                environment.configure(connection=connection)
+                with environment.begin_transaction():
+                    environment.run_migrations()
+    except Exception as error:
+        raise _failure(error, ran[-1][0] if ran else next(iter(files.values())), target.connection) from error
+    return ran[-1][0], round((time.monotonic() - begun) * 1000)
+
+
+@contextmanager
+def _connection(raw: psycopg.Connection[Any]) -> Iterator[sqlalchemy.Connection]:
+    """Mooring's own connection, as SQLAlchemy wants one: a runner has one connection, and the lock is on it."""
+    raw.autocommit = False
+    engine = sqlalchemy.create_engine(
+        "postgresql+psycopg://", creator=lambda: raw, poolclass=sqlalchemy.StaticPool, use_native_hstore=False
+    )
+    try:
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        if not raw.closed:
+            raw.rollback()
+            raw.autocommit = True
+
+
+def _execute(connection: sqlalchemy.Connection, query: Query) -> None:
+    """Send one of Mooring's own queries over a connection of SQLAlchemy's, whatever driver that has."""
+    text = re.sub(r"\$(\d+)", r":p\1 ", query.sql)  # with a space, or a cast behind it hides it
+    connection.execute(sqlalchemy.text(text), {f"p{number}": value for number, value in enumerate(query.values, 1)})
+
+
+def _place(error: BaseException, migration: Migration) -> Statement | None:
+    """The line of the revision's file in which an error arose."""
+    name = Path(migration.name).name
+    lines = [frame.lineno for frame in extract_tb(error.__traceback__) if Path(frame.filename).name == name]
+    return Statement(migration.source, "", lines[-1] or 1, 1, ()) if lines else None
+
+
+def _failure(error: Exception, migration: Migration, connection: psycopg.Connection[Any]) -> Exception:
+    """An error of the database's, or of the revision's own code, as Mooring reports it."""
+    cause = error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) else None
+    if connection.closed and isinstance(cause, psycopg.OperationalError):
+        return cause
+    if not isinstance(cause, psycopg.Error):
+        cause = psycopg.ProgrammingError(f"{type(error).__name__}: {error}")
+    return Failure(migration, _place(error, migration), cause)
+
+
+def _unimportable(error: Exception) -> MigrationsInvalid:
+    """Why a revision cannot be imported."""
+    frames = [frame for frame in extract_tb(error.__traceback__) if frame.filename.endswith(".py")]
+    last = frames[-1]
+    return MigrationsInvalid(
+        f"{Path(last.filename).name}:{last.lineno}: {type(error).__name__}: {error}",
+        hint="Mooring runs revisions without the application. Let the revision not import it, or add to the image what it"
+        " imports.",
+    )
