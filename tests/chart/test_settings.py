@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -10,8 +11,9 @@ import yaml
 
 from mooring.errors import SettingsInvalid
 from mooring.settings import PREFIX, Settings, load
+from mooring.tool_settings import ToolSettings
 from tests.chart.helm import CHART, LEAST, ROOT, environment, merged, migrate, refusal
-from tests.chart.values import values
+from tests.chart.values import camel_case, values
 
 
 ELSEWHERE = {
@@ -23,32 +25,36 @@ ELSEWHERE = {
 
 def test_every_setting_has_a_value() -> None:
     known = {value.path for value in values()}
-    expected = {ELSEWHERE.get(field, _camel_case(field)) for field in Settings.model_fields}
-    assert expected - {None} <= known
+    fields = Settings.model_fields.keys() - ToolSettings.model_fields.keys()
+    assert {ELSEWHERE.get(field, camel_case(field)) for field in fields} - {None} <= known
+
+
+def test_every_option_of_a_tool_has_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those in the schema are all that there are, and each reaches its setting."""
+    choices = {name: option.get("enum", ["1"])[0] for name, option in schema("toolOptions")["properties"].items()}
+    settings = _load(environment(migrate({"toolOptions": choices})), monkeypatch)
+    expected = {field: choices.pop(camel_case(field)) for field in ToolSettings.model_fields}
+    assert {field: getattr(settings, field) for field in expected} == expected
+    assert not choices
 
 
 def test_every_value_reaches_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     """With every value set, no setting is left at its default."""
     everything = yaml.safe_load((ROOT / "tests/chart/everything.yaml").read_text(encoding="utf-8"))
-    variables = environment(migrate(everything)) | {"MOORING_DATABASE_URL": "postgresql://db.example/orders"}
-    mine = {name: text for name, text in variables.items() if name.startswith(PREFIX)}
-    for name, text in mine.items():
-        monkeypatch.setenv(name, text)
-    settings = load(mine)
-    left = {field for field, info in Settings.model_fields.items() if getattr(settings, field) == info.default}
+    variables = environment(migrate(everything))
+    settings = _load(variables, monkeypatch)
+    fields = {field: info for field, info in Settings.model_fields.items() if field not in ToolSettings.model_fields}
+    left = {field for field, info in fields.items() if getattr(settings, field) == info.default}
     assert left == {"termination_log"}
     assert [str(table) for table in settings.expected_tables] == everything["expectedTables"]
     assert settings.out_of_order == tuple(everything["outOfOrder"])
 
 
 def test_the_defaults_are_those_of_mooring(monkeypatch: pytest.MonkeyPatch) -> None:
-    variables = environment(migrate()) | {"MOORING_DATABASE_URL": ""}
-    mine = {name: text for name, text in variables.items() if name.startswith(PREFIX)}
-    for name, text in mine.items():
-        monkeypatch.setenv(name, text)
-    settings = load(mine)
+    variables = environment(migrate())
+    settings = _load(variables, monkeypatch)
     differ = {field for field, info in Settings.model_fields.items() if getattr(settings, field) != info.default}
-    assert differ == {"service"}
+    assert differ == {"service", "database_url"}
 
 
 @pytest.mark.parametrize(
@@ -68,10 +74,9 @@ def test_durations_are_what_mooring_takes_them_for(text: str, monkeypatch: pytes
 @pytest.mark.parametrize("field", ["format", "log_format", "log_level"])
 def test_the_choices_are_those_of_mooring(field: str) -> None:
     """The chart may know a format that this Mooring does not read yet, never the other way round."""
-    schema = yaml.safe_load((CHART / "values.schema.json").read_text(encoding="utf-8"))
     choices = re.findall(r"'([a-z-]+)'", str(Settings.model_fields[field].annotation))
     assert choices
-    assert set(choices) <= set(schema["properties"][_camel_case(field)]["enum"])
+    assert set(choices) <= set(schema(camel_case(field))["enum"])
 
 
 def test_extra_variables_win_and_no_name_is_there_twice() -> None:
@@ -133,6 +138,16 @@ def test_a_connection_may_come_from_variables_alone(values: dict[str, Any]) -> N
     assert migrate({"database": {"secret": "", "urlKey": ""}} | values)
 
 
-def _camel_case(field: str) -> str:
-    first, *others = field.split("_")
-    return first + "".join(word.capitalize() for word in others)
+def schema(value: str) -> dict[str, Any]:
+    """What the schema says of a value."""
+    found: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))["properties"][value]
+    return found
+
+
+def _load(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """What Mooring makes of a container's variables."""
+    mine = {name: text for name, text in variables.items() if name.startswith(PREFIX)}
+    mine["MOORING_DATABASE_URL"] = "postgresql://db.example/orders"
+    for name, text in mine.items():
+        monkeypatch.setenv(name, text)
+    return load(mine)

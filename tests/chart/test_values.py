@@ -22,6 +22,12 @@ def test_the_table_in_the_readme_is_up_to_date() -> None:
     assert text == values.readme(text)
 
 
+def test_the_options_in_the_schema_are_those_of_mooring() -> None:
+    """`python tests/chart/values.py` writes them."""
+    text = (CHART / "values.schema.json").read_text(encoding="utf-8")
+    assert text == values.schema(text)
+
+
 def test_the_schema_knows_exactly_the_values_that_are_there() -> None:
     """And beside them what an umbrella chart adds."""
     schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))

@@ -1,19 +1,21 @@
-"""The chart's values as its values.yaml documents them, and the table of them in its README.
+"""The chart's values as its values.yaml documents them, and what follows from them or from Mooring's settings.
 
-`python tests/chart/values.py` writes that table.
+`python tests/chart/values.py` writes the table in the chart's README, and the tools' options into the schema.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
+from pydantic.fields import FieldInfo
+
+from mooring.tool_settings import ToolSettings
 
 
 CHART = Path(__file__).parents[2] / "chart"
@@ -85,7 +87,27 @@ def readme(text: str) -> str:
     return before + start + table() + end + after
 
 
+def schema(text: str) -> str:
+    """The schema with the options that the tools have in Mooring's settings."""
+    before, start, rest = text.partition('    "toolOptions": {\n')
+    _, end, after = rest.partition("\n    },\n")
+    options = (f'        "{camel_case(name)}": {_choice(info)}' for name, info in ToolSettings.model_fields.items())
+    lines = ['      "type": "object",', '      "additionalProperties": false,', '      "properties": {']
+    return before + start + "\n".join([*lines, ",\n".join(options), "      }"]) + end + after
+
+
+def _choice(info: FieldInfo) -> str:
+    choices = [choice for part in get_args(info.annotation) for choice in get_args(part)]
+    return json.dumps({"enum": choices} if choices else {"type": "string"})
+
+
+def camel_case(field: str) -> str:
+    """A setting's name as the chart spells it."""
+    first, *others = field.split("_")
+    return first + "".join(word.capitalize() for word in others)
+
+
 if __name__ == "__main__":
-    path = CHART / "README.md"
-    written = readme(path.read_text(encoding="utf-8"))
-    sys.exit(0 if path.write_text(written, encoding="utf-8") else 1)
+    for name, written in {"README.md": readme, "values.schema.json": schema}.items():
+        path = CHART / name
+        path.write_text(written(path.read_text(encoding="utf-8")), encoding="utf-8")
