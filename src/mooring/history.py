@@ -103,7 +103,7 @@ def _look_closer(connection: Connection, question: Question) -> History:
             (table, f"{tool.NAME} version table", tool.COLUMNS),
             (ledger, "ledger", LEDGER_COLUMNS),
         )
-        if name.name in columns and not set(columns[name.name]).issuperset(needed)
+        if name.name in columns and set(columns[name.name]) != set(needed)
     ]
     versions, entries = table.name in columns, ledger.name in columns
     if alien or not (versions or entries):

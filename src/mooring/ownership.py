@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from mooring import formats
 from mooring.errors import ForeignVersionTable
 from mooring.formats import Format
 from mooring.history import History
@@ -39,8 +40,10 @@ def refuse_foreign(history: History, tool: Format, policy: Policy) -> None:
             owner=history.owner,
         )
     if not history.exists:
-        same = (one for one in history.tables if one.name.lower() == table.name.lower() and one != table)
-        if namesakes := sorted(one.setting for one in same):
+        # golang-migrate, unless told to quote, takes schema.name for a name with a dot in it.
+        names = {table.name.lower(), f"{table.schema}.{table.name}".lower()}
+        same = (one.setting for one in history.tables if one.name.lower() in names and one != table)
+        if namesakes := sorted(same):
             raise ForeignVersionTable(
                 f"there is no {table.setting}, but there is {listed(namesakes)}: to start with a new table would run every"
                 " migration again",
@@ -56,7 +59,7 @@ def evidence(
     unknown = history.applied - history.entries.keys()
     if not unknown:
         return {}
-    newest = migrations[-1].order
+    newest = max((migration.order for migration in migrations), default=())
     strangers = in_order(unknown - {migration.version for migration in migrations}, tool)
     below = [version for version in strangers if tool.order(version) < newest and not squashed(version, tool, policy)]
     problems = []
@@ -87,7 +90,7 @@ def evidence(
         own = default_table(tool, policy.service)
         raise ForeignVersionTable(
             *(f"{history.table} is another service's: {problem}" for problem in problems),
-            details=[f"Every service that uses {tool.NAME} gets {tool.SHARED_NAME} unless it says otherwise."]
+            details=[f"Every service that uses {tool.NAME} gets {history.table} unless it says otherwise."]
             * (history.table.name == tool.SHARED_NAME),
             hint=f"Set MOORING_VERSION_TABLE={own}. If {history.table} is {policy.service}'s own, restore what is missing.",
         )
@@ -96,14 +99,14 @@ def evidence(
 
 def refuse_shared_name(history: History, tool: Format, policy: Policy) -> None:
     """Raise ForeignVersionTable where the next service of this database would, by default, write to the same table."""
-    if history.table.name != tool.SHARED_NAME or policy.allow_shared_name:
+    if history.table.name not in formats.shared_names() or policy.allow_shared_name:
         return
     name_it = f"Set MOORING_VERSION_TABLE={default_table(tool, policy.service)}"
     keep_it = f"set MOORING_ALLOW_SHARED_NAME=true if {policy.service} has this database to itself"
     raise ForeignVersionTable(
-        f"{history.table} is the version table that every service gets from {tool.NAME} unless it says otherwise: the next"
-        f" one with the same numbers as {policy.service} would find its files applied already, and skip them",
-        hint=f"{keep_it.capitalize()}." if history.applied else f"{name_it}, or {keep_it}.",
+        f"{history.table} is a version table that services get from {formats.shared_names()[history.table.name]} unless they"
+        f" say otherwise: the next one with the same numbers as {policy.service} would find its files applied, and skip them",
+        hint=f"S{keep_it[1:]}." if history.applied else f"{name_it}, or {keep_it}.",
     )
 
 

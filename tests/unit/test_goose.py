@@ -23,7 +23,7 @@ def write(folder: Path, name: str, text: str | bytes = "-- +goose Up\nSELECT 1;\
 
 def problems(folder: Path) -> list[str]:
     with pytest.raises(Invalid) as error:
-        goose.read([folder], Options())
+        goose.read(Options([folder]))
     return list(error.value.problems)
 
 
@@ -44,7 +44,7 @@ def invalid(text: str) -> list[str]:
 def test_files_run_by_number_not_by_name(folder: Path) -> None:
     for name in ("10_ten.sql", "9_nine.sql", "00002_two.sql", "20260101120000_date.sql", "3_.sql"):
         write(folder, name)
-    assert [one.version for one in goose.read([folder], Options()).migrations] == [
+    assert [one.version for one in goose.read(Options([folder])).migrations] == [
         "2",
         "3",
         "9",
@@ -58,7 +58,7 @@ def test_what_goose_has_nothing_to_do_with_is_left_alone(folder: Path) -> None:
         write(folder, name)
     (folder / "docs").mkdir()
     write(folder / "docs", "notes.txt")
-    assert [one.name for one in goose.read([folder], Options()).migrations] == ["1_a.sql"]
+    assert [one.name for one in goose.read(Options([folder])).migrations] == ["1_a.sql"]
 
 
 def test_a_configmap_volume_is_read_once(folder: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_configmap_volume_is_read_once(folder: Path) -> None:
     write(folder / "..2026_11_22", "1_a.sql")
     (folder / "..data").symlink_to("..2026_11_22")
     (folder / "1_a.sql").symlink_to("..data/1_a.sql")
-    assert [one.name for one in goose.read([folder], Options()).migrations] == ["1_a.sql"]
+    assert [one.name for one in goose.read(Options([folder])).migrations] == ["1_a.sql"]
 
 
 def test_every_problem_of_a_folder_is_named_at_once(folder: Path) -> None:
@@ -99,11 +99,11 @@ def test_every_problem_of_a_folder_is_named_at_once(folder: Path) -> None:
 def test_an_empty_a_missing_and_no_folder(folder: Path) -> None:
     assert problems(folder) == [f"{folder}: no migrations: goose reads files such as 00001_create_orders.sql"]
     with pytest.raises(MigrationsInvalid) as error:
-        goose.read([folder / "nope"], Options())
+        goose.read(Options([folder / "nope"]))
     assert error.value.problems == (f"{folder}/nope: no such folder",)
     write(folder, "file")
     with pytest.raises(MigrationsInvalid) as error:
-        goose.read([folder / "file"], Options())
+        goose.read(Options([folder / "file"]))
     assert error.value.problems == (f"{folder}/file: is a file, not a folder",)
 
 

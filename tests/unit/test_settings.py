@@ -55,7 +55,7 @@ def test_every_problem_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None
         "MOORING_SERVICE is empty",
         "MOORING_VERSION_TABLE: 'a.b.c': is not a table name: write name or schema.name, with double quotes around a part"
         " with dots",
-        "MOORING_FORMAT: 'goos': input should be 'goose', 'golang-migrate', 'flyway' or 'dbmate'",
+        "MOORING_FORMAT: 'goos': input should be 'goose', 'golang-migrate', 'flyway', 'dbmate' or 'alembic'",
         "MOORING_DATABASE_URL: is not a connection string that libpq can read: percent-encode what is special in a URL's"
         " password, or leave the setting out and set PGHOST, PGUSER, PGPASSWORD and PGDATABASE",
         "MOORING_EXPECTED_TABLES: '[1': is not a JSON list: Expecting ',' delimiter: line 1 column 3 (char 2)",

@@ -67,7 +67,7 @@ class Format(Protocol):
     SHARED_NAME: str
     """The version table that every service gets from the tool unless it says otherwise."""
     COLUMNS: tuple[str, ...]
-    """The columns without which a table is not the tool's version table."""
+    """The columns of a version table."""
     OPTIONS: frozenset[str]
     """The tool's own options: the names of their settings without MOORING_."""
     MAKES_SCHEMA: bool
@@ -142,6 +142,14 @@ def _find(folders: Sequence[Path]) -> Format:
         f"{where}: no migrations that Mooring knows",
         hint=f"Set MOORING_FORMAT to {', '.join(tools())} to hear what is wrong with the files.",
     )
+
+
+def shared_names() -> dict[str, str]:
+    """The names that version tables have by default, with the tools that give them."""
+    found: dict[str, list[str]] = {}
+    for tool in tools().values():
+        found.setdefault(tool.SHARED_NAME, []).append(tool.NAME)
+    return {name: " and ".join(tool_names) for name, tool_names in found.items()}
 
 
 def tools() -> dict[str, Format]:

@@ -18,7 +18,10 @@ from mooring.names import TableName, literal, quote
 
 NAME = "flyway"
 SHARED_NAME = "flyway_schema_history"
-COLUMNS: tuple[str, ...] = ("installed_rank", "version", "description", "type", "script", "checksum", "success")
+COLUMNS: tuple[str, ...] = (
+    *("installed_rank", "version", "description", "type", "script", "checksum"),
+    *("installed_by", "installed_on", "execution_time", "success"),
+)
 OPTIONS: frozenset[str] = flyway_files.OPTIONS
 run = None
 MAKES_SCHEMA = True

@@ -20,7 +20,7 @@ from mooring.names import TableName
 
 NAME = "goose"
 SHARED_NAME = "goose_db_version"
-COLUMNS: tuple[str, ...] = ("id", "version_id", "is_applied")
+COLUMNS: tuple[str, ...] = ("id", "version_id", "is_applied", "tstamp")
 OPTIONS = frozenset({"LOCK_ID"})
 run = None
 MAKES_SCHEMA = False
