@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import psycopg
 from psycopg import errors
@@ -19,16 +20,28 @@ from mooring.lexer import Statement
 from mooring.migration import Folder, Migration
 from mooring.names import TableName, quote
 from mooring.plan import Plan
+from mooring.resume import recoverable, settle
+from mooring.watch import Watch
 from mooring.wire import Connection, Query, QueryFailed, Row, ask, exchange
 
 
 _BATCH_FILES = 100
 _BATCH_CHARACTERS = 256 * 1024
-_BEGIN = Query("BEGIN READ WRITE")
+BEGIN = Query("BEGIN READ WRITE")
 _COMMIT = Query("COMMIT", flush=True)
 # A migration that sets a role keeps it, for those after it too, as its tool would have it; but not for the records.
-OWN_ROLE = Query("SET LOCAL role TO DEFAULT")
+OWN_ROLE = (Query("SET LOCAL SESSION AUTHORIZATION DEFAULT"), Query("SET LOCAL role TO DEFAULT"))
 # What PostgreSQL says of statements, or of a procedure's own COMMIT, that cannot run inside a transaction.
+_KEEP_LOCK_TIMEOUT = Query(
+    "SELECT pg_catalog.set_config('mooring.lock_timeout', pg_catalog.current_setting('lock_timeout'), false)"
+)
+_OLD_LOCK_TIMEOUT = Query(
+    "SELECT pg_catalog.set_config('lock_timeout', pg_catalog.current_setting('mooring.lock_timeout', true), false)"
+    " WHERE pg_catalog.current_setting('mooring.lock_timeout', true) <> ''"
+)
+_RETRIES = 8
+"""How many times a migration is tried again that could not get a lock."""
+_PASSING = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
 _NOT_IN_TRANSACTION = (errors.ActiveSqlTransaction, errors.InvalidTransactionTermination)
 
 
@@ -42,11 +55,29 @@ class Target:
     author: Author
     history: History
     """As it was before the run."""
+    watch: Watch
+    lock_timeout: float
+    """Seconds that a statement waits for a table."""
+    restore: Callable[[], bool]
+    """Brings back settings and lock after a statement that discards both; false where another runner has the lock."""
+    done: dict[str, int] = field(default_factory=dict)
+    """How many units of a non-transactional migration this run has done."""
 
     @property
     def table(self) -> TableName:
         """The version table."""
         return self.history.table
+
+    def begun(self, migration: Migration) -> tuple[int, bool]:
+        """How many units of a migration are done, and whether one more was begun in an earlier run."""
+        entry = self.history.entries.get(migration.version)
+        if migration.version in self.done:
+            return self.done[migration.version], False
+        return (entry.done or 0, entry.doing) if entry and not entry.complete else (0, False)
+
+
+class Overtaken(Exception):
+    """Another runner did what this one was about to do."""
 
 
 class Failure(Exception):
@@ -65,7 +96,7 @@ def prepare(target: Target, plan: Plan) -> None:
     Raises NotPermitted where the role cannot create tables.
     """
     table, author, history = target.table, target.author, target.history
-    queries = [_BEGIN]
+    queries = [BEGIN]
     if plan.create:
         make_schema = target.tool.MAKES_SCHEMA and not history.schema_exists
         queries += [Query(sql) for sql in target.tool.create(table, schema_made=make_schema)] * (not history.exists)
@@ -100,16 +131,43 @@ def apply(target: Target, folder: Folder, pending: Sequence[Migration]) -> Itera
         for callback in folder.after if pending else ():
             _unrecorded(target, callback)
     except Failure as failure:
-        raise failed(failure.migration, failure.statement, failure.error, kept, pending) from failure.error
+        raise failed(
+            failure.migration, failure.statement, failure.error, kept, pending, target.watch.blockers
+        ) from None
 
 
 def _run(target: Target, pending: Sequence[Migration]) -> Iterator[tuple[Migration, int]]:
-    """Run migrations as SQL, unless the tool has a way of its own."""
+    """Run migrations, and again what could not get a lock, or lost a deadlock: a bounded number of times each."""
+    left, failures = list(pending), 0
+    while left:
+        try:
+            for migration, milliseconds in _attempt(target, left):
+                left, failures = left[1:], 0
+                yield migration, milliseconds
+        except Failure as failure:
+            if _is_overtaken(target, failure.error):
+                raise Overtaken(f"another runner applied {failure.migration.name}") from failure
+            failures += 1
+            if not isinstance(failure.error, _PASSING) or failures > _RETRIES:
+                raise
+            # A statement that waits holds up all who come after it: so it gives up soon, and lets them through meanwhile.
+            target.watch.look_closely(target.lock_timeout)
+            time.sleep(random.uniform(0.2, 1) * max(0.05, target.lock_timeout) * min(failures, 4))  # noqa: S311 - jitter
+
+
+def _attempt(target: Target, pending: Sequence[Migration]) -> Iterator[tuple[Migration, int]]:
+    """Run migrations as SQL, unless the tool has a way of its own; those that it had, `pending` then has no more."""
     if target.tool.run:
-        yield from target.tool.run(target, pending, target.options)
+        yield from target.tool.run(target, list(pending), target.options)
         return
-    for batch in _batches(pending):
+    for batch in _batches(list(pending)):
         yield from (_together if _fits_a_batch(batch[0]) else _step_by_step)(target, batch)
+
+
+def _is_overtaken(target: Target, error: psycopg.Error) -> bool:
+    """Whether the ledger already has the row: without the lock, that is what keeps a migration from running twice."""
+    ledger_name = ledger.ledger_of(target.table).name
+    return isinstance(error, errors.UniqueViolation) and error.diag.table_name == ledger_name
 
 
 def _fits_a_batch(migration: Migration) -> bool:
@@ -143,7 +201,7 @@ def _together(target: Target, batch: Sequence[Migration]) -> Iterator[tuple[Migr
     for migration in batch:
         statements = migration.script.statements
         before, after = _setup(target), _recording(target, migration)
-        queries += [_BEGIN, *before, *(Query(one.text) for one in statements), *after, _COMMIT]
+        queries += [BEGIN, *before, *(Query(one.text) for one in statements), *after, _COMMIT]
         around = [(migration, None)]
         sources += [*around * (len(before) + 1), *((migration, one) for one in statements), *around * (len(after) + 1)]
     rows: list[Row] = []
@@ -168,19 +226,26 @@ def _step_by_step(target: Target, batch: Sequence[Migration]) -> Iterator[tuple[
         _unit(target, migration, migration.script.statements, _recording(target, migration))
         yield migration, round((time.monotonic() - begun) * 1000)
         return
-    entry = target.history.entries.get(migration.version)
-    done = entry.done or 0 if entry else 0
-    ask(target.connection, [_BEGIN, *map(Query, target.tool.begin(target.table, migration)), _COMMIT])
+    done, doing = target.begun(migration)
+    ask(target.connection, [BEGIN, *map(Query, target.tool.begin(target.table, migration)), _COMMIT])
     for number, unit in enumerate(migration.script.units[done:], done + 1):
-        recording = ledger.record(target.table, target.author, migration, lost(target), done=number)
-        try:
-            _unit(target, migration, unit, recording)
-        except Failure as failure:
-            if len(unit) > 1 or not isinstance(failure.error, _NOT_IN_TRANSACTION):
-                raise
-            _alone(target, migration, unit[0], number)
-    ask(target.connection, [_BEGIN, *_recording(target, migration), _COMMIT])
+        if doing and settle(target.connection, unit[0]):
+            ask(target.connection, [BEGIN, ledger.end(target.table, migration, number, 0), _COMMIT])
+        else:
+            _one_unit(target, migration, unit, number)
+        target.done[migration.version], doing = number, False
+    ask(target.connection, [BEGIN, *_recording(target, migration), _COMMIT])
     yield migration, round((time.monotonic() - begun) * 1000)
+
+
+def _one_unit(target: Target, migration: Migration, unit: Sequence[Statement], number: int) -> None:
+    """Run one unit of a non-transactional migration, and record that it is done. Raises Failure."""
+    try:
+        _unit(target, migration, unit, ledger.record(target.table, target.author, migration, lost(target), done=number))
+    except Failure as failure:
+        if len(unit) > 1 or not isinstance(failure.error, _NOT_IN_TRANSACTION):
+            raise
+        _alone(target, migration, unit[0], number)
 
 
 def _unit(target: Target, migration: Migration, unit: Sequence[Statement], recording: Sequence[Query]) -> None:
@@ -190,9 +255,7 @@ def _unit(target: Target, migration: Migration, unit: Sequence[Statement], recor
         _with_data(target, migration, unit, [*before], recording)
         return
     try:
-        for _ in exchange(
-            target.connection, [_BEGIN, *before, *(Query(one.text) for one in unit), *recording, _COMMIT]
-        ):
+        for _ in exchange(target.connection, [BEGIN, *before, *(Query(one.text) for one in unit), *recording, _COMMIT]):
             pass
     except QueryFailed as failure:
         _roll_back(target)
@@ -205,7 +268,7 @@ def _with_data(
 ) -> None:
     """Run statements among which a COPY FROM STDIN has its data with it: not in a pipeline, which cannot carry data."""
     connection = target.connection
-    ask(connection, [_BEGIN, *before])
+    ask(connection, [BEGIN, *before])
     statement: Statement | None = None
     try:
         for statement in unit:
@@ -224,18 +287,28 @@ def _with_data(
 
 
 def _alone(target: Target, migration: Migration, statement: Statement, number: int) -> None:
-    """Run a statement that PostgreSQL refuses to run in a transaction, with a ledger entry before and after it."""
-    ask(target.connection, [*_setup(target), ledger.begin(target.table, target.author, migration, done=number - 1)])
+    """Run a statement that PostgreSQL refuses to run in a transaction, with a ledger entry before and after it.
+
+    It may wait for locks as long as it has to: it holds up nobody, and one that gave up would leave an invalid index.
+    """
+    connection = target.connection
+    ask(connection, [BEGIN, ledger.begin(target.table, target.author, migration, done=number - 1), _COMMIT])
+    ask(connection, [*_setup(target), _KEEP_LOCK_TIMEOUT, Query("SET lock_timeout = 0")])
     begun = time.monotonic()
-    done, problem = number, None
+    problem: psycopg.Error | None = None
     try:
-        target.connection.execute(statement.text.encode())
+        connection.execute(statement.text.encode())
     except psycopg.Error as error:
-        if target.connection.closed:
+        if connection.broken:
             raise
-        done, problem = number - 1, error
+        problem = error
+        if recoverable(statement):
+            settle(connection, statement)
+    if statement.verb == "DISCARD" and not target.restore():
+        raise Overtaken("another runner took the lock, which the migration gave away")
     milliseconds = round((time.monotonic() - begun) * 1000)
-    ask(target.connection, [ledger.end(target.table, migration, done, milliseconds)])
+    done = number - 1 if problem else number
+    ask(connection, [BEGIN, ledger.end(target.table, migration, done, milliseconds), _COMMIT, _OLD_LOCK_TIMEOUT])
     if problem:
         raise Failure(migration, statement, problem)
 
@@ -262,7 +335,7 @@ def _setup(target: Target) -> list[Query]:
 def _recording(target: Target, migration: Migration) -> list[Query]:
     """The version row and the ledger row of a migration that has run, as the role that Mooring came as."""
     version_rows = [Query(sql) for sql in target.tool.record(target.table, migration)]
-    return [OWN_ROLE, *version_rows, *ledger.record(target.table, target.author, migration, lost(target))]
+    return [*OWN_ROLE, *version_rows, *ledger.record(target.table, target.author, migration, lost(target))]
 
 
 def lost(target: Target) -> list[str]:

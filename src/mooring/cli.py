@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from mooring import __version__
 from mooring.errors import MooringError, Terminated
 from mooring.report import Report
 from mooring.settings import load
+from mooring.signals import end_on_sigterm
 from mooring.status import status
 from mooring.up import up, verify
 
@@ -25,7 +25,6 @@ def main() -> NoReturn:
 def run(arguments: Sequence[str]) -> int:
     """Run a command; 0 is proof, every other exit code is that of a class of mooring.errors."""
     parsed = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _terminate)
     if parsed.command == "demo":
         from mooring.demo import demo
 
@@ -39,6 +38,7 @@ def run(arguments: Sequence[str]) -> int:
             stream=_log_stream(parsed.command),
             termination_log=settings.termination_log if parsed.command == "up" else None,
         )
+        end_on_sigterm(report.terminated)
         match parsed.command:
             case "up":
                 up(settings, report)
@@ -51,7 +51,7 @@ def run(arguments: Sequence[str]) -> int:
         return error.exit_code
     except Terminated as error:
         report.terminated()
-        return int(str(error.code))
+        return error.exit_code
     except Exception as error:  # noqa: BLE001 - the last resort
         report.crashed(error)
         return MooringError.exit_code
@@ -61,11 +61,6 @@ def run(arguments: Sequence[str]) -> int:
 def _log_stream(command: str) -> TextIO:
     """Where the log goes: it is what `up` and `verify` print, and would be in the way of what `status` prints."""
     return sys.stderr if command == "status" else sys.stdout
-
-
-def _terminate(_signal: int, _frame: object) -> NoReturn:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise Terminated
 
 
 def _settings_help() -> str:

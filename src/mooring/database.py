@@ -6,7 +6,7 @@ import random
 import re
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import psycopg
 
@@ -19,6 +19,7 @@ _ATTEMPT = 10
 """Seconds that one attempt may take, so that a server that hangs is tried again."""
 _LONGEST_PAUSE = 5
 _POSTGRESQL_14 = 140000
+_POSTGRESQL_17 = 170000
 # libpq gives no SQLSTATE for a connection that failed, only the server's text; these cannot get better by waiting.
 _REFUSED = re.compile(
     r"authentication failed|no password supplied|role .* does not exist|no pg_hba\.conf entry|is not permitted to log in"
@@ -43,7 +44,7 @@ def connect(settings: Settings, waiting: Callable[[str], None]) -> Connection:
     while True:
         left = deadline - time.monotonic()
         try:
-            connection = _attempt(settings, max(2, min(_ATTEMPT, round(left))))
+            connection = open_one(settings, max(2, min(_ATTEMPT, round(left))))
         except psycopg.OperationalError as error:
             reason = _reason(error)
         else:
@@ -66,7 +67,8 @@ def connect(settings: Settings, waiting: Callable[[str], None]) -> Connection:
         pause = min(_LONGEST_PAUSE, pause * 2)
 
 
-def _attempt(settings: Settings, timeout: int) -> Connection:
+def open_one(settings: Settings, timeout: int = _ATTEMPT) -> Connection:
+    """A connection at the first attempt. Raises psycopg.OperationalError."""
     return psycopg.connect(
         settings.database_url.get_secret_value() if settings.database_url else "",
         autocommit=True,
@@ -74,9 +76,9 @@ def _attempt(settings: Settings, timeout: int) -> Connection:
         connect_timeout=timeout,
         application_name=f"mooring {settings.service}"[:63],
         client_encoding="UTF8",
-        tcp_user_timeout=15_000,
-        keepalives_idle=5,
-        keepalives_interval=3,
+        tcp_user_timeout=10_000,
+        keepalives_idle=4,
+        keepalives_interval=2,
         keepalives_count=3,
     )
 
@@ -89,25 +91,42 @@ def _reason(error: psycopg.OperationalError) -> str:
     return " ".join(dict.fromkeys(line for line in lines if line))
 
 
-def session(settings: Settings, server_version: int) -> list[Query]:
+def session(settings: Settings, server_version: int, *, waits_idle: bool) -> list[Query]:
     """What every transaction of Mooring's can rely on, whatever the role's defaults, or a migration, have set.
 
-    Sent after connecting and not as startup options, because connection poolers refuse those.
+    Sent after connecting and not as startup options, because connection poolers refuse those. `waits_idle` says that a
+    tool thinks between its statements, with a transaction open.
     """
     values = {
-        "lock_timeout": f"{settings.lock_timeout * 1000:.0f}",
-        "statement_timeout": f"{(settings.statement_timeout or 0) * 1000:.0f}",
-        "idle_in_transaction_session_timeout": "60000",
+        "lock_timeout": _milliseconds(settings.lock_timeout),
+        "statement_timeout": _milliseconds(settings.statement_timeout or 0),
+        "default_transaction_read_only": "off",
+        # What a client that is gone has left behind must not be in the next one's way for longer than 15 s.
+        "idle_in_transaction_session_timeout": "0" if waits_idle else "10000",
+        "tcp_keepalives_idle": "4",
+        "tcp_keepalives_interval": "2",
+        "tcp_keepalives_count": "3",
+        "tcp_user_timeout": "10000",
     }
     if server_version >= _POSTGRESQL_14:
-        # Without it a server goes on with a statement, and keeps its locks, after the client is gone.
-        values["client_connection_check_interval"] = "5000"
-    columns = ", ".join(f"pg_catalog.set_config('{name}', '{value}', false)" for name, value in values.items())
-    return [
-        Query("SET SESSION AUTHORIZATION DEFAULT"),
-        Query("RESET ALL"),
-        Query(f"SELECT {columns}", sync=True),
-    ]
+        values |= {"client_connection_check_interval": "2000", "idle_session_timeout": "0"}
+    if server_version >= _POSTGRESQL_17:
+        values["transaction_timeout"] = "0"
+    return [Query("SET SESSION AUTHORIZATION DEFAULT"), Query("RESET ALL"), _set(values, local=False)]
+
+
+def glance(settings: Settings) -> Query:
+    """What a look at the history needs, for its own transaction alone: a pooler may give the session to others after it."""
+    return _set({"lock_timeout": _milliseconds(settings.lock_timeout), "statement_timeout": "60000"}, local=True)
+
+
+def _set(values: Mapping[str, str], *, local: bool) -> Query:
+    calls = (f"pg_catalog.set_config('{name}', '{value}', {str(local).lower()})" for name, value in values.items())
+    return Query(f"SELECT {', '.join(calls)}", sync=not local)
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.0f}"
 
 
 def runner() -> str:

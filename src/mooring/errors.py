@@ -146,6 +146,15 @@ class LockBusy(MooringError):
     exit_code = 40
 
 
+class LockTimeout(MooringError):
+    """A table is locked by others.
+
+    A statement could not get its table lock within `MOORING_LOCK_TIMEOUT`, at every retry: who holds it.
+    """
+
+    exit_code = 41
+
+
 class TablesMissing(MooringError):
     """Expected tables are missing.
 
@@ -167,5 +176,7 @@ class Pending(MooringError):
 class Terminated(SystemExit):
     """SIGTERM: psycopg cancels the running statement on its way out, as it does for every SystemExit."""
 
+    exit_code: ClassVar[int] = 143
+
     def __init__(self) -> None:
-        super().__init__(143)
+        super().__init__(self.exit_code)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import psycopg
 
-from mooring.errors import MigrationFailed
+from mooring.errors import LockTimeout, MigrationFailed
 from mooring.lexer import Statement
 from mooring.migration import Migration
 from mooring.ownership import listed
@@ -16,13 +16,14 @@ _WIDEST = 120
 """Characters of a line that an excerpt shows."""
 
 
-def failed(
+def failed(  # noqa: PLR0913, PLR0917 - all that there is to say
     migration: Migration,
     statement: Statement | None,
     error: psycopg.Error,
     kept: Sequence[Migration],
     pending: Sequence[Migration],
-) -> MigrationFailed:
+    blockers: Sequence[str] = (),
+) -> MigrationFailed | LockTimeout:
     """The error for a migration that failed at a statement or, where that is None, when it was recorded or committed."""
     diagnosis = error.diag
     message = diagnosis.message_primary or str(error).strip()
@@ -57,7 +58,9 @@ def failed(
         )
         + (f"Not run: {left} more." if left else "")
     )
-    return MigrationFailed(
+    kind = LockTimeout if isinstance(error, psycopg.errors.LockNotAvailable) else MigrationFailed
+    details += [f"Held by {one}" for one in blockers] * (kind is LockTimeout)
+    return kind(
         f"{':'.join(str(part) for part in place.values())}: {message}",
         details=details,
         hint=_hint(error, migration),
@@ -81,6 +84,10 @@ def _hint(error: psycopg.Error, migration: Migration) -> str:
     """What to do now."""
     if isinstance(error, psycopg.errors.ActiveSqlTransaction | psycopg.errors.InvalidTransactionTermination):
         return f"Put a line -- +goose NO TRANSACTION at the top of {migration.name}, and what must commit together elsewhere."
+    if isinstance(error, psycopg.errors.LockNotAvailable):
+        return (
+            "Let those who hold the table end their transactions, or set MOORING_LOCK_TIMEOUT higher for a quiet hour."
+        )
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
         return "Grant the role of MOORING_DATABASE_URL what the statement needs, or run the migrations as the tables' owner."
     return f"Correct {migration.name}, build the image anew and deploy it: the next pod goes on from here."

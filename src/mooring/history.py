@@ -58,25 +58,25 @@ class Question:
     """Where to leave what the database says of itself, before the tool is asked what the rows mean."""
 
 
-def read(connection: Connection, question: Question, *before: Query) -> tuple[History, list[list[Row]]]:
+def read(connection: Connection, question: Question, glance: Query, *before: Query) -> tuple[History, list[list[Row]]]:
     """The history, in one query where the version table and its ledger are there, and the answers to `before`.
 
-    What is in `before` goes ahead in the same round trip; its last query should end its transaction. Raises NotPermitted
-    where a table may not be read.
+    What is in `before` goes ahead in the same round trip, in transactions of its own; `glance` in the history's. Raises
+    NotPermitted where a table may not be read.
     """
     answers: list[list[Row]] = []
     try:
         try:
-            answers.extend(exchange(connection, [*before, Query(_query(question))]))
+            answers.extend(exchange(connection, [*before, glance, Query(_query(question))]))
         except QueryFailed as failure:
-            if failure.index < len(before) or not isinstance(
+            if failure.index <= len(before) or not isinstance(
                 failure.error, errors.UndefinedTable | errors.UndefinedColumn
             ):
                 raise failure.error from None
         else:
-            if history := _history(question, answers.pop()):
-                return history, answers
-        return _look_closer(connection, question), answers
+            if history := _history(question, answers[-1]):
+                return history, answers[: len(before)]
+        return _look_closer(connection, question, glance), answers[: len(before)]
     except errors.InsufficientPrivilege as error:
         table = question.table
         raise NotPermitted(
@@ -85,11 +85,11 @@ def read(connection: Connection, question: Question, *before: Query) -> tuple[Hi
         ) from error
 
 
-def _look_closer(connection: Connection, question: Question) -> History:
+def _look_closer(connection: Connection, question: Question, glance: Query) -> History:
     """The history where a table is not there, or is not what its name says."""
     tool, table = question.tool, question.table
     ledger = ledger_of(table)
-    [rows] = ask(connection, [Query(_PLACE, (table.sql, table.schema, table.name, ledger.name))])
+    _, rows = ask(connection, [glance, Query(_PLACE, (table.sql, table.schema, table.name, ledger.name))])
     columns: dict[str | None, list[str]] = {}
     for name, column in rows:
         columns.setdefault(name, []).append(str(column))
@@ -107,13 +107,13 @@ def _look_closer(connection: Connection, question: Question) -> History:
     ]
     versions, entries = table.name in columns, ledger.name in columns
     if alien or not (versions or entries):
-        [rows] = ask(connection, [Query(_TABLES)])
+        _, rows = ask(connection, [glance, Query(_TABLES)])
         tables = frozenset(TableName(schema, str(name)) for _, schema, name, *_ in rows)
         alone = "; ".join(alien)
         return History(
             table, exists=versions, alien=alone, tables=tables, facts=facts, schema_exists=schema_exists == "t"
         )
-    [rows] = ask(connection, [Query(_query(question, versions=versions, entries=entries))])
+    _, rows = ask(connection, [glance, Query(_query(question, versions=versions, entries=entries))])
     history = _history(question, rows)
     assert history is not None  # noqa: S101 - both are looked up in one schema
     return replace(history, exists=versions)

@@ -162,6 +162,10 @@ _TOOK_AWAY = """(
     EXISTS (SELECT FROM held WHERE relkind IS NULL OR (relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT made_here))
     OR EXISTS (SELECT FROM pg_catalog.pg_namespace
         WHERE pg_catalog.age(xmin) <= pg_catalog.age(pg_catalog.pg_current_xact_id()::xid)))"""
+# A transactional migration has no row yet; if it has, somebody else just ran it, and this transaction must not.
+_GO_ON = """ON CONFLICT (version) DO UPDATE SET (applied_at, duration_ms, applied_by, tables, done, doing)
+    = (excluded.applied_at, l.duration_ms + excluded.duration_ms, excluded.applied_by,
+       ARRAY(SELECT unnest(l.tables) UNION SELECT unnest(excluded.tables) ORDER BY 1), excluded.done, false)"""
 _STANDS = """EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass({0}) AND NOT relispartition)"""
 
 
@@ -188,9 +192,7 @@ def record(
             INSERT INTO {ledger.sql} AS l (version, service, name, sha256, duration_ms, applied_by, tables, done)
             VALUES ($1, $2, $3, $4, 1000 * extract(epoch FROM clock_timestamp() - transaction_timestamp()), $5,
                 ARRAY(SELECT name FROM touched ORDER BY name), $6::integer)
-            ON CONFLICT (version) DO UPDATE SET (applied_at, duration_ms, applied_by, tables, done, doing)
-                = (excluded.applied_at, l.duration_ms + excluded.duration_ms, excluded.applied_by,
-                   ARRAY(SELECT unnest(l.tables) UNION SELECT unnest(excluded.tables) ORDER BY 1), excluded.done, false)
+            {_GO_ON if migration.script.transactional is False else ""}
             RETURNING duration_ms""",
             (
                 *(migration.version, author.service, migration.name, migration.checksum, author.runner),

@@ -38,8 +38,8 @@ def attempt(keys: Sequence[int]) -> list[Query]:
 
 
 def answer(answers: Sequence[list[Row]]) -> tuple[bool, dict[str, str]]:
-    """Whether `attempt`, to whose answers these belong, got the lock, and otherwise who has it."""
-    [[taken]], holders = answers
+    """Whether `attempt`, whose answers are the last of these, got the lock, and otherwise who has it."""
+    [[taken]], holders = answers[-2:]
     names = ("pid", "user", "application", "host", "since")
     return taken == "t", {name: value or "" for name, value in zip(names, holders[0] if holders else (), strict=False)}
 

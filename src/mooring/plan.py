@@ -16,6 +16,7 @@ from mooring.ledger import ledger_of
 from mooring.migration import Migration
 from mooring.names import TableName, literal
 from mooring.ownership import Policy, in_order, squashed
+from mooring.resume import recoverable
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def decide(migrations: Sequence[Migration], history: History, tool: Format, poli
         forget=tuple(version for version in history.entries if version not in applied | half_done),
         pending=pending,
         ahead=tuple(version for version in strangers if tool.order(version) > newest_file),
-        trouble=_trouble(pending, history),
+        trouble=_trouble(pending, history, tool),
     )
 
 
@@ -125,7 +126,13 @@ def _late(files: Mapping[str, Migration], history: History, tool: Format, policy
     ]
 
 
-def _trouble(pending: Sequence[Migration], history: History) -> HalfDone | None:
+def _can_find_out(migration: Migration, number: int, tool: Format) -> bool:
+    """Whether the catalog tells what became of a statement, so that a run can go on."""
+    units = migration.script.units
+    return tool.run is None and number <= len(units) and recoverable(units[number - 1][0])
+
+
+def _trouble(pending: Sequence[Migration], history: History, tool: Format) -> HalfDone | None:
     """What keeps a non-transactional migration that was begun before from going on."""
     if history.told.stuck:
         problem, hint = history.told.stuck
@@ -139,8 +146,8 @@ def _trouble(pending: Sequence[Migration], history: History) -> HalfDone | None:
                 f"{migration.name} was changed after its first {entry.done} statements had run",
                 hint="Put the file back as it was, and the change into a new migration.",
             )
-        if entry.doing:
-            number = (entry.done or 0) + 1
+        number = (entry.done or 0) + 1
+        if entry.doing and not _can_find_out(migration, number, tool):
             return HalfDone(
                 f"{migration.name}: statement {number} was begun outside a transaction, and nobody knows whether it is done",
                 hint=f"Look whether it is done. If it is: UPDATE {ledger_of(history.table).sql} SET doing = false, done ="

@@ -47,6 +47,8 @@ class Report:
         )
         self.doing = "starting"
         """What a SIGTERM would interrupt."""
+        self.applied = 0
+        """How many migrations the run has applied."""
         self._termination_log = termination_log
         self._begun = time.monotonic()
         self._said: dict[str, float] = {}
@@ -62,6 +64,20 @@ class Report:
             self._said[what] = now
             event = f"waiting for {what}"
             self.log.warning(event, waited_s=round(now - self._begun, 1), **fields)
+
+    def still_running(self, seconds: float, waits_for: str, progress: str, blockers: str) -> None:
+        """Say that a statement goes on, how far it is, and whom it waits for, unless that was said a moment ago."""
+        fields = {"waits_for": waits_for, "progress": progress, "blocked_by": blockers.split("\n") if blockers else ""}
+        known = {key: value for key, value in fields.items() if value}
+        now = time.monotonic()
+        if now - self._said.get("statement", -_QUIET_SECONDS) >= _QUIET_SECONDS:
+            self._said["statement"] = now
+            self.log.info("still running", doing=self.doing, for_s=seconds, **known)
+
+    def ran(self, file: str, version: str, milliseconds: int, *, of: int) -> None:
+        """Say that a migration is committed."""
+        self.applied += 1
+        self.log.info("applied", file=file, version=version, duration_ms=milliseconds, done=self.applied, of=of)
 
     def done(self, line: str, **fields: object) -> None:
         """Say that all is proven, in the log and as the last word."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from typing import Any
 
 from mooring import database, ledger
@@ -16,8 +15,8 @@ from mooring.migration import Migration
 from mooring.ownership import in_order
 from mooring.plan import decide
 from mooring.report import Report
+from mooring.run import Run, newest, prepare
 from mooring.settings import Settings
-from mooring.up import Run, newest, prepare
 from mooring.wire import ask
 
 
@@ -27,9 +26,8 @@ _COLUMNS = ("version", "file", "state", "applied_at", "duration_ms", "applied_by
 def status(settings: Settings, report: Report, *, as_json: bool) -> None:
     """Print what ran and what did not. Raises what `up` would refuse with, after printing."""
     run = prepare(settings, report)
-    with closing(database.connect(settings, lambda reason: report.waiting("database", reason=reason))) as connection:
-        session = database.session(settings, connection.info.server_version)
-        past, _ = read(connection, run.question(run.table), *session)
+    with run.connected() as connection:
+        past, _ = read(connection, run.question(run.table), database.glance(settings))
         rows = ask(connection, [ledger.details(past.table)])[0] if past.owner is not None else []
     details = {one.version: one for one in map(Details.of, rows)}
     found: dict[str, Any] = {

@@ -4,154 +4,135 @@ from __future__ import annotations
 
 import random
 import time
-from contextlib import closing
-from dataclasses import dataclass
-from functools import cached_property
 
 import psycopg
+from psycopg import errors
 
-from mooring import apply, database, formats, history, lock
+from mooring import apply, database, lock
+from mooring.apply import Overtaken, Target
 from mooring.errors import DatabaseUnreachable, LockBusy, MigrationsInvalid, Pending
-from mooring.formats import Format, Options
-from mooring.history import History, Question
+from mooring.history import History
 from mooring.ledger import Author
-from mooring.migration import Folder, problems_of
-from mooring.names import TableName
-from mooring.ownership import Policy, default_table
-from mooring.plan import Plan, decide
+from mooring.migration import problems_of
+from mooring.plan import Plan
+from mooring.pooler import refuse_transaction_pooler
 from mooring.proof import prove
 from mooring.report import Report
+from mooring.run import Run, newest, prepare
 from mooring.settings import Settings
-from mooring.wire import Connection, Query, Row
+from mooring.watch import watching
+from mooring.wire import Connection
 
 
-_LOST_CONNECTIONS = 5
-"""How many times a run begins again after it lost its connection."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run: what it was told, what the folder has, and where it reports."""
-
-    settings: Settings
-    report: Report
-    tool: Format
-    folder: Folder
-    options: Options
-
-    @cached_property
-    def policy(self) -> Policy:
-        """What the settings say about histories."""
-        settings = self.settings
-        return Policy(settings.service, settings.allow_shared_name, settings.out_of_order, settings.squashed)
-
-    @cached_property
-    def table(self) -> TableName:
-        """The version table that the settings name."""
-        return self.settings.version_table or TableName(None, default_table(self.tool, self.settings.service))
-
-    def question(self, table: TableName) -> Question:
-        """What to ask the database about a version table."""
-        return Question(table, self.tool, self.folder.migrations, self.settings.expected_tables, self.options.known)
-
-    def read(self, connection: Connection, table: TableName, *also: Query) -> tuple[History, Plan, list[list[Row]]]:
-        """What has run and what that means, in one round trip; and the answers to the queries `also`."""
-        session = database.session(self.settings, connection.info.server_version)
-        past, answers = history.read(connection, self.question(table), *session, *also)
-        return past, decide(self.folder.migrations, past, self.tool, self.policy), answers[len(session) :]
-
-
-def prepare(settings: Settings, report: Report) -> Run:
-    """Read the folder. Raises MigrationsInvalid."""
-    report.bind(service=settings.service)
-    options = Options(settings.migrations, settings.ignore, settings.tool_options)
-    tool, folder = formats.read(options, settings.format)
-    run = Run(settings, report, tool, folder, options)
-    report.bind(version_table=str(run.table))
-    return run
+_BEGINNINGS = 5
+"""How many times a run begins again, without having got any further, after it lost its connection."""
+# The server ends the session, or is no primary any more: another attempt may find one that is.
+_SESSION_OVER = (
+    errors.AdminShutdown,
+    errors.CrashShutdown,
+    errors.CannotConnectNow,
+    errors.IdleInTransactionSessionTimeout,
+    errors.ReadOnlySqlTransaction,
+)
 
 
 def up(settings: Settings, report: Report) -> None:
     """Apply what is pending and prove that everything is there. Raises MooringError."""
     run = prepare(settings, report)
     report.log.info("started", format=run.tool.NAME, files=len(run.folder.migrations))
-    for attempt in range(_LOST_CONNECTIONS):
-        report.doing = "connecting"
-        with closing(
-            database.connect(settings, lambda reason: report.waiting("database", reason=reason))
-        ) as connection:
+    left, applied = _BEGINNINGS, 0
+    while left:
+        with run.connected() as connection:
             try:
                 migrate(run, connection)
-            except psycopg.OperationalError as error:
-                if not connection.broken:
+            except (psycopg.Error, Overtaken) as error:
+                if not (isinstance(error, (*_SESSION_OVER, Overtaken)) or connection.broken):
                     raise
-                report.log.warning("connection lost", reason=str(error).strip(), attempt=attempt + 1)
+                left = left - 1 if report.applied == applied else _BEGINNINGS
+                applied = report.applied
+                report.log.warning("beginning again", reason=str(error).strip())
             else:
                 return
+        time.sleep(random.uniform(0.1, 0.5))  # noqa: S311 - jitter
     raise DatabaseUnreachable(
-        f"the connection was lost {_LOST_CONNECTIONS} times", hint="Look at the server's log, which says why."
+        f"the connection was lost {_BEGINNINGS} times in a row", hint="Look at the server's log, which says why."
     )
 
 
 def migrate(run: Run, connection: Connection) -> None:
     """Bring the database of a connection up to date and prove it."""
-    report = run.report
-    report.doing = "reading what has run"
-    before, plan, _ = run.read(connection, run.table)
+    report, settings = run.report, run.settings
+    before, plan = _look(run, connection)
     report.bind(version_table=str(before.table))
     if plan.ahead:
         report.log.warning("database is ahead", message="newer than this image, which is no error", versions=plan.ahead)
-    after, applied, adopted = before, 0, 0
+    after, adopted = before, 0
     if not plan.idle:
         if problems := problems_of([*run.folder.before, *plan.pending, *run.folder.after]):
             raise MigrationsInvalid(*problems)
+        refuse_transaction_pooler(connection, lambda: database.open_one(settings))
         before, plan = _locked(run, connection, before)
         after = before
     if not plan.idle:
-        target = apply.Target(
-            connection, run.tool, run.options, Author(run.settings.service, database.runner()), before
-        )
-        if plan.create or plan.adopt or plan.forget:
-            apply.prepare(target, plan)
-        adopted = len(plan.adopt)
-        if adopted:
-            unproven = [migration.name for migration, tables in plan.adopt.items() if not tables]
-            report.log.warning(
-                "adopted",
-                message="taken over from another tool",
-                versions=[m.version for m in plan.adopt],
-                unproven=unproven,
+        with watching(connection, lambda: database.open_one(settings), report) as watch:
+            target = Target(
+                connection=connection,
+                tool=run.tool,
+                options=run.options,
+                author=Author(settings.service, database.runner()),
+                history=before,
+                watch=watch,
+                lock_timeout=settings.lock_timeout,
+                restore=lambda: _restore(run, connection, before),
             )
-        report.doing = "applying migrations"
-        for migration, milliseconds in apply.apply(target, run.folder, plan.pending):
-            applied += 1
-            report.log.info(
-                "applied",
-                file=migration.name,
-                version=migration.version,
-                duration_ms=milliseconds,
-                done=applied,
-                of=len(plan.pending),
-            )
+            adopted = _take_over(target, plan, report)
+            report.doing = "applying migrations"
+            for migration, milliseconds in apply.apply(target, run.folder, plan.pending):
+                report.ran(migration.name, migration.version, milliseconds, of=len(plan.pending))
         report.doing = "proving"
-        after, plan, _ = run.read(connection, before.table)
-    prove(after, plan, run.folder.migrations, run.settings.service)
+        after, plan, _ = run.read(connection, before.table, *run.session(connection))
+    prove(after, plan, run.folder.migrations, settings.service)
     report.done(
-        _summary(run, before, after, applied, adopted), applied=applied, adopted=adopted, version=newest(run, after)
+        _summary(run, before, after, adopted), applied=report.applied, adopted=adopted, version=newest(run, after)
     )
+
+
+def _take_over(target: Target, plan: Plan, report: Report) -> int:
+    """Make the tables that are not there, and say what is taken over from another tool; how much that is."""
+    if plan.create or plan.adopt or plan.forget:
+        apply.prepare(target, plan)
+    if plan.adopt:
+        versions = [migration.version for migration in plan.adopt]
+        unproven = [migration.name for migration, tables in plan.adopt.items() if not tables]
+        report.log.warning("adopted", message="taken over from another tool", versions=versions, unproven=unproven)
+    return len(plan.adopt)
+
+
+def _look(run: Run, connection: Connection) -> tuple[History, Plan]:
+    """What has run, and what that means, as soon as nobody keeps the version table to himself. Raises LockBusy."""
+    deadline = time.monotonic() + run.settings.lock_wait
+    while True:
+        try:
+            past, plan, _ = run.read(connection, run.table)
+        except errors.LockNotAvailable as error:
+            if time.monotonic() > deadline:
+                raise LockBusy(f"{run.table} is locked by others, and cannot even be read") from error
+            run.report.waiting("version table")
+        else:
+            return past, plan
 
 
 def _locked(run: Run, connection: Connection, before: History) -> tuple[History, Plan]:
     """The history and the plan once the service's lock is taken, or once another runner has done the work.
 
-    The tool's own locks are taken with it. Raises LockBusy when MOORING_LOCK_WAIT is over.
+    The tool's own locks are taken with it. Raises LockBusy when MOORING_LOCK_WAIT is over, HalfDone where only a person can
+    know how to go on.
     """
     run.report.doing = "waiting for the lock"
-    table = before.table
-    keys = [lock.key(table), *run.tool.locks(run.options.known["facts"], run.settings.tool_options)]
+    keys = _keys(run, before)
     deadline = time.monotonic() + run.settings.lock_wait
     while True:
-        past, plan, answers = run.read(connection, table, *lock.attempt(keys))
+        past, plan, answers = run.read(connection, before.table, *run.session(connection), *lock.attempt(keys))
         taken, holder = lock.answer(answers)
         if taken and plan.trouble:
             raise plan.trouble
@@ -160,7 +141,7 @@ def _locked(run: Run, connection: Connection, before: History) -> tuple[History,
         left = deadline - time.monotonic()
         if left <= 0:
             raise LockBusy(
-                f"{table} is being migrated by {lock.describe(holder)} (waited {run.settings.lock_wait:g} s)",
+                f"{before.table} is being migrated by {lock.describe(holder)} (waited {run.settings.lock_wait:g} s)",
                 hint=f"Look what it does: SELECT * FROM pg_stat_activity WHERE pid = {holder.get('pid', '?')}; it can be ended"
                 f" with SELECT pg_terminate_backend({holder.get('pid', '?')}); or wait longer with MOORING_LOCK_WAIT.",
                 **holder,
@@ -169,25 +150,32 @@ def _locked(run: Run, connection: Connection, before: History) -> tuple[History,
         time.sleep(min(left, random.uniform(0.05, 0.25)))  # noqa: S311 - jitter
 
 
+def _keys(run: Run, past: History) -> list[int]:
+    """The locks of the service and of its tool."""
+    return [lock.key(past.table), *run.tool.locks(run.options.known["facts"], run.settings.tool_options)]
+
+
+def _restore(run: Run, connection: Connection, past: History) -> bool:
+    """Settings and lock as before a statement that discards both; whether nobody else took the lock meanwhile."""
+    _, _, answers = run.read(connection, past.table, *run.session(connection), *lock.attempt(_keys(run, past)))
+    return lock.answer(answers)[0]
+
+
 def verify(settings: Settings, report: Report) -> None:
     """The proof alone: raises what `up` would raise, Pending where it would have run something."""
     run = prepare(settings, report)
-    with closing(database.connect(settings, lambda reason: report.waiting("database", reason=reason))) as connection:
-        past, plan, _ = run.read(connection, run.table)
+    with run.connected() as connection:
+        past, plan = _look(run, connection)
         if plan.pending:
             raise Pending(*(f"{migration.name} is not applied" for migration in plan.pending), hint="mooring up")
         prove(past, plan, run.folder.migrations, settings.service)
         report.done(f"{settings.service} {newest(run, past)}: proven on {past.table}", version=newest(run, past))
 
 
-def newest(run: Run, past: History) -> str:
-    """The newest version that is recorded; 0 for none."""
-    return max(past.applied, key=run.tool.order, default="0")
-
-
-def _summary(run: Run, before: History, after: History, applied: int, adopted: int) -> str:
+def _summary(run: Run, before: History, after: History, adopted: int) -> str:
     """The run in a line."""
     then, now = newest(run, before), newest(run, after)
+    applied = run.report.applied
     what = f"{applied} applied" if applied else "nothing to do"
     took_over = f", {adopted} adopted" if adopted else ""
     versions = now if then == now else f"{then}→{now}"

@@ -95,7 +95,7 @@ def _step(  # noqa: PLR0913, PLR0917 - what one step of Alembic's needs
 
     def record(ctx: Any, **_step: object) -> None:
         migration, _ = ran[-1]
-        for query in (OWN_ROLE, *ledger.record(target.table, target.author, migration, lost(target))):
+        for query in (*OWN_ROLE, *ledger.record(target.table, target.author, migration, lost(target))):
             _execute(ctx.connection, query)
 
     ours = {
