@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from tests.postgres.conftest import Database
 
 
-BINARIES = Path(os.environ.get("MOORING_PEERS", Path(__file__).parents[2] / ".cache/bin"))
+BINARIES = Path(os.environ.get("PEERS_BIN", Path(__file__).parents[2] / ".cache/bin"))
 
 TABLE = "CREATE TABLE sources (id bigserial PRIMARY KEY, kind text);"
 FUNCTION = """CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -70,8 +70,8 @@ def test_generated_scripts_are_split_alike(seed: int) -> None:
 
 
 def test_a_folder_of_files_is_split_alike() -> None:
-    """MOORING_SQL_FOLDER names one with files of your own."""
-    folder = Path(os.environ.get("MOORING_SQL_FOLDER", Path(__file__).parent))
+    """SQL_FOLDER names one with files of your own."""
+    folder = Path(os.environ.get("SQL_FOLDER", Path(__file__).parent))
     for file in folder.rglob("*.sql"):
         text = file.read_text(encoding="utf-8")
         try:

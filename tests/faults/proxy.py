@@ -1,0 +1,79 @@
+"""A TCP proxy between a runner and its server, that delays, stalls for a while, or resets the connection."""
+
+from __future__ import annotations
+
+import random
+import selectors
+import socket
+import struct
+import threading
+import time
+from dataclasses import dataclass
+
+
+@dataclass
+class Trouble:
+    """What happens to a connection after it has carried so many bytes, both ways taken together."""
+
+    kind: str
+    """`reset` or `stall`, or nothing."""
+    after: int = 0
+    seconds: float = 0.0
+    """How long a stall lasts."""
+
+
+class Proxy:
+    """Listens on a port of its own; what it does to the next connection is its `trouble`."""
+
+    def __init__(self, host: str, port: int, chance: random.Random) -> None:
+        self._target = (host, port)
+        self._chance = chance
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=100)
+        self.port: int = self._listener.getsockname()[1]
+        self.trouble = Trouble("")
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Take no more connections."""
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            trouble, self.trouble = self.trouble, Trouble("")
+            threading.Thread(target=self._carry, args=(client, trouble), daemon=True).start()
+
+    def _carry(self, client: socket.socket, trouble: Trouble) -> None:
+        try:
+            server = socket.create_connection(self._target)
+        except OSError:
+            client.close()
+            return
+        carried = 0
+        with selectors.DefaultSelector() as selector, client, server:
+            selector.register(client, selectors.EVENT_READ, server)
+            selector.register(server, selectors.EVENT_READ, client)
+            while True:
+                for key, _ in selector.select():
+                    try:
+                        data = key.fileobj.recv(65536)  # type: ignore[union-attr]
+                        if not data:
+                            return
+                        if trouble.kind and carried + len(data) > trouble.after:
+                            keep = trouble.after - carried
+                            key.data.sendall(data[:keep])
+                            if trouble.kind == "reset":
+                                for end in (client, server):
+                                    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                                return
+                            time.sleep(trouble.seconds)
+                            trouble = Trouble("")
+                            data = data[keep:]
+                            carried += keep
+                        key.data.sendall(data)
+                        carried += len(data)
+                    except OSError:
+                        return
