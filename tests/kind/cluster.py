@@ -109,8 +109,10 @@ class Site:
             site.secret("ingestion-db", {"url": url}),
             site.secret("events-app", parts),
         )
-        yield site
-        site.cluster.kubectl("delete", "namespace", site.namespace, "--wait=false")
+        try:
+            yield site
+        finally:
+            cluster.kubectl("delete", "namespace", site.namespace, "--wait=false")
 
     def secret(self, name: str, values: Mapping[str, str]) -> dict[str, Any]:
         """A Secret of the namespace."""
@@ -194,8 +196,8 @@ class Release:
 
         def ask() -> list[Pod] | None:
             state = self.state()
-            failed = [pod for pod in state.pods if pod.migration and pod.migration.code]
-            assert not failed, f"the migrations of {self.name} failed\n{self.describe()}"
+            failed = [f"{pod.name}: {pod.migration}" for pod in state.pods if pod.migration and pod.migration.code]
+            assert not failed, "\n".join([f"the migrations of {self.name} failed:", *failed, self.describe()])
             return state.pods if state.complete else None
 
         return eventually(ask, lambda: f"{self.name} is not ready\n{self.describe()}", within)
@@ -244,10 +246,21 @@ class Ended:
     """How a container ended."""
 
     code: int
+    reason: str
+    """Kubernetes' word for it, such as Completed, Error or OOMKilled."""
     message: str
     """Its last word, as `kubectl describe pod` shows it."""
     started_at: str
     finished_at: str
+
+
+_ENDED = {
+    "code": "exitCode",
+    "reason": "reason",
+    "message": "message",
+    "started_at": "startedAt",
+    "finished_at": "finishedAt",
+}
 
 
 @dataclass(frozen=True)
@@ -268,13 +281,15 @@ class Pod:
 
     @property
     def migration(self) -> Ended | None:
-        """How its migrations ended last; None while they run for the first time."""
-        statuses = self.raw["status"].get("initContainerStatuses", [])
-        for status in statuses:
-            if status["name"] == "migrate":
-                ended = status["state"].get("terminated") or status["lastState"].get("terminated")
-                if ended:
-                    return Ended(ended["exitCode"], ended.get("message", ""), ended["startedAt"], ended["finishedAt"])
+        """How its migrations ended last; None while they run for the first time.
+
+        A container that a busy machine's runtime failed to start has not run; the kubelet tries again.
+        """
+        for status in self.raw["status"].get("initContainerStatuses", []):
+            for state in (status["state"], status["lastState"]) if status["name"] == "migrate" else ():
+                ended = state.get("terminated")
+                if ended and ended.get("reason") != "StartError":
+                    return Ended(**{name: ended.get(key, "") for name, key in _ENDED.items()})
         return None
 
     @property
@@ -292,8 +307,9 @@ class State:
 
     @cached_property
     def deployment(self) -> Mapping[str, Any]:
-        """The Deployment."""
-        return next(item for item in self.items if item["kind"] == "Deployment")
+        """The Deployment; an empty one until the API server lists it."""
+        empty = {"metadata": {"generation": 1}, "spec": {"replicas": 1}, "status": {}}
+        return next((item for item in self.items if item["kind"] == "Deployment"), empty)
 
     @cached_property
     def pods(self) -> list[Pod]:
