@@ -124,7 +124,12 @@ def _stops(identity: str, after: str) -> None:
     eventually(lambda: True if after in docker("logs", identity) else None, lambda: docker("logs", identity), PATIENCE)
     begun = datetime.now(UTC)
     docker("kill", "--signal=TERM", identity)
-    assert docker("wait", identity) == "143"
-    ended = datetime.fromisoformat(docker("inspect", "--format={{.State.FinishedAt}}", identity))
+    ended = eventually(lambda: _end(identity), lambda: f"it still runs: {docker('logs', identity)}", within=20)
+    assert docker("inspect", "--format={{.State.ExitCode}}", identity) == "143"
     assert ended - begun < timedelta(seconds=2)
     assert '"event": "terminated"' in docker("logs", identity)
+
+
+def _end(identity: str) -> datetime | None:
+    status, ended = docker("inspect", "--format={{.State.Status}} {{.State.FinishedAt}}", identity).split()
+    return datetime.fromisoformat(ended) if status == "exited" else None
