@@ -58,6 +58,11 @@ test-image: install ## the image, built and run
 test-kind: install ## the chart and the image on a kind cluster of three nodes
 	@$(RUN)pytest tests/kind
 
+.PHONY: test-faults
+test-faults: install ## hundreds of faults at random points, on PostgreSQL 15 and 18 (.ci/peers installs the former)
+	@$(RUN)pytest tests/faults
+
 .PHONY: docs
-docs: install ## write the tables of README.md that come from the code
+docs: install ## write what README.md and the chart have from the code
 	@$(RUN)python .ci/readme.py
+	@$(RUN)python tests/chart/values.py

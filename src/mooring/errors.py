@@ -50,8 +50,9 @@ class MooringError(Exception):
 
     @property
     def line(self) -> str:
-        """All that fits on one line: what the termination log shows."""
-        return f"exit {self.exit_code}: {'; '.join(self.problems) or self.summary}"
+        """All that fits on one line, what to do now included: what the termination log shows."""
+        text = f"exit {self.exit_code}: {'; '.join(self.problems) or self.summary}"
+        return f"{text.removesuffix('.')}. {self.hint}" if self.hint else text
 
     def __str__(self) -> str:
         text = self.summary

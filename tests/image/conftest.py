@@ -20,11 +20,11 @@ MIGRATIONS = {
 
 @pytest.fixture(scope="session")
 def image() -> Iterator[str]:
-    """Mooring's image: the one that MOORING_IMAGE names, or else one built from this checkout."""
+    """Mooring's image: the one that TEST_IMAGE names, or else one built from this checkout."""
     missing = [tool for tool in ("docker", "openssl") if not shutil.which(tool)]
     if missing:
         pytest.fail(f"not on PATH: {', '.join(missing)}")
-    name = os.environ.get("MOORING_IMAGE")
+    name = os.environ.get("TEST_IMAGE")
     if name:
         yield name
     else:

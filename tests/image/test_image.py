@@ -17,7 +17,7 @@ import pytest
 from tests.image.docker import RESTRICTED, ROOT, built, docker, layers, python, run, started
 
 
-GIVEN = "MOORING_IMAGE" in os.environ
+GIVEN = "TEST_IMAGE" in os.environ
 MEGABYTE = 1_000_000
 SITE = "usr/lib/python3/dist-packages"
 
@@ -209,14 +209,14 @@ def test_its_labels_say_what_it_is(image: str) -> None:
     assert said["description"]
 
 
-@pytest.mark.skipif(GIVEN, reason="MOORING_IMAGE names an image: nothing is built")
+@pytest.mark.skipif(GIVEN, reason="TEST_IMAGE names an image: nothing is built")
 def test_two_builds_have_the_same_layers() -> None:
     """A node that has the layers of one build never loads those of another one of the same commit."""
     with built(ROOT, "--no-cache") as one, built(ROOT, "--no-cache") as other:
         assert layers(one) == layers(other)
 
 
-@pytest.mark.skipif(GIVEN, reason="MOORING_IMAGE names an image: nothing is built")
+@pytest.mark.skipif(GIVEN, reason="TEST_IMAGE names an image: nothing is built")
 def test_a_new_mooring_is_one_new_layer(image: str, tmp_path: Path) -> None:
     """A node that has one Mooring loads no interpreter and no dependency for the next one."""
     for name in ("src", "image"):

@@ -24,7 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """The cluster; one that an earlier run has left is used again.
 
-    MOORING_KIND_NODE_IMAGE names another node image than kind's own, MOORING_TEST_IMAGE an image of Mooring that is there
+    KIND_NODE_IMAGE names another node image than kind's own, TEST_IMAGE an image of Mooring that is there
     already, instead of one built from this checkout.
     """
     missing = [tool for tool in ("docker", "kind", "helm", "kubectl") if not shutil.which(tool)]
@@ -45,7 +45,7 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def _build() -> list[str]:
-    base = os.environ.get("MOORING_TEST_IMAGE") or images.build_base(ROOT)
+    base = os.environ.get("TEST_IMAGE") or images.build_base(ROOT)
     for name, migrations in images.IMAGES.items():
         images.build(name, base, migrations)
     return list(images.IMAGES)
@@ -56,7 +56,7 @@ def _start(cluster: Cluster) -> None:
     if NAME in run("kind", "get", "clusters").split():
         run("kind", "export", "kubeconfig", *kubeconfig)
         return
-    node = os.environ.get("MOORING_KIND_NODE_IMAGE")
+    node = os.environ.get("KIND_NODE_IMAGE")
     image = ["--image", node] if node else []
     run(
         "kind",

@@ -18,9 +18,7 @@ A, B, C = "CREATE TABLE a (id int);\n", "CREATE TABLE b (id int);\n", "CREATE TA
 @pytest.fixture
 def service(make_service: MakeService) -> Service:
     """A service without files yet."""
-    service = make_service()
-    service.folder.mkdir()
-    return service
+    return make_service()
 
 
 def test_2_a_number_below_the_current_one(service: Service) -> None:

@@ -21,7 +21,10 @@ def test_a_failure_keeps_what_went_before_and_nothing_of_the_file(
     outcome = service.mooring()
     assert outcome.code == 30
     failed = outcome.event("failed")
-    assert outcome.last_word == 'exit 30: 2_b.sql:4:17: relation "nowhere" does not exist'
+    assert outcome.last_word == (
+        'exit 30: 2_b.sql:4:17: relation "nowhere" does not exist. Correct 2_b.sql, build the image anew and deploy it: the next'
+        " pod goes on from here."
+    )
     assert failed["details"] == [
         "    4 |   SELECT x FROM nowhere;",
         "      |                 ^",

@@ -18,7 +18,8 @@ def test_the_failure_of_the_mission_is_refused(ingestion: Service, database: Dat
     assert outcome.code == 22
     assert outcome.last_word == (
         "exit 22: goose_db_version is another service's: it records the versions 1, 2, but what ingestion makes with them"
-        " is not there: sources (00001_create_sources.sql), readings (00002_create_readings.sql)"
+        " is not there: sources (00001_create_sources.sql), readings (00002_create_readings.sql). Set"
+        " MOORING_VERSION_TABLE=goose_ingestion. If goose_db_version is ingestion's own, restore what is missing."
     )
     failed = outcome.event("failed")
     assert failed["details"] == ["Every service that uses goose gets goose_db_version unless it says otherwise."]
@@ -32,7 +33,11 @@ def test_a_table_that_another_service_claimed_is_refused_naming_both(ingestion: 
     eventhandler.mooring()
     outcome = ingestion.mooring(VERSION_TABLE="goose_eventhandler")
     assert outcome.code == 22
-    assert outcome.last_word == "exit 22: goose_eventhandler belongs to eventhandler, not to ingestion"
+    assert outcome.last_word == (
+        "exit 22: goose_eventhandler belongs to eventhandler, not to ingestion. Set MOORING_VERSION_TABLE=goose_ingestion: each"
+        " service needs a version table of its own. If ingestion is eventhandler under a new name, keep"
+        " MOORING_SERVICE=eventhandler."
+    )
     assert outcome.event("failed")["owner"] == "eventhandler"
 
 

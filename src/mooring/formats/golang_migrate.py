@@ -117,12 +117,17 @@ def setup(table: TableName) -> list[str]:  # noqa: ARG001 - a session's settings
 
 def begin(table: TableName, migration: Migration) -> list[str]:
     """The mark on the migration, dirty: golang-migrate says so before every file, Mooring only where it must."""
-    return _mark(table, migration, dirty=True)
+    version = int(migration.version)
+    return _mark(table, version, "true", f"SET version = {version}, dirty = true WHERE version <= {version}")
 
 
 def record(table: TableName, migration: Migration) -> list[str]:
-    """The mark on the migration, clean. golang-migrate truncates first; DELETE leaves the same row, and waits for nobody."""
-    return _mark(table, migration, dirty=False)
+    """The mark on the migration, clean, unless it is higher already: then this one runs out of order.
+
+    golang-migrate truncates first; an UPDATE leaves the same row, and waits for nobody.
+    """
+    version = int(migration.version)
+    return _mark(table, version, "false", f"SET version = greatest(version, {version}), dirty = false")
 
 
 def locks(facts: Facts, options: Mapping[str, str]) -> list[int]:  # noqa: ARG001 - it has no say in them
@@ -157,9 +162,12 @@ def _stray(name: str) -> list[str]:
     return []
 
 
-def _mark(table: TableName, migration: Migration, *, dirty: bool) -> list[str]:
-    values = f"{int(migration.version)}, {'true' if dirty else 'false'}"
-    return [f"DELETE FROM {table.sql}", f"INSERT INTO {table.sql} (version, dirty) VALUES ({values})"]
+def _mark(table: TableName, version: int, dirty: str, change: str) -> list[str]:
+    """Change the only row, or write it."""
+    return [
+        f"UPDATE {table.sql} {change}",
+        f"INSERT INTO {table.sql} (version, dirty) SELECT {version}, {dirty} WHERE NOT EXISTS (SELECT FROM {table.sql})",
+    ]
 
 
 def _texts(versions: Collection[int]) -> frozenset[str]:
