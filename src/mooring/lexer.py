@@ -12,7 +12,16 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 
 
-_LETTER = r"A-Za-z_\u0080-\U0010ffff"
+# Letters, the underscore and all that is not ASCII; with digits and the dollar, what an identifier goes on with. Written as
+# what is excluded of ASCII, because Python compiles ranges up to the last character slowly.
+_LETTER = r"[^\x00-@\[-\^`{-\x7f]"
+_REST = r"[^\x00-#%-/:-@\[-\^`{-\x7f]"
+IDENTIFIER = rf'(?:"(?:[^"]|"")+"|{_LETTER}{_REST}*)'
+"""A regular expression for an identifier, quoted or not."""
+NAME = rf"(?:{IDENTIFIER}\s*\.\s*)?{IDENTIFIER}"
+"""One for a name, with or without a schema."""
+GAP = r"(?:\s|--[^\n]*\n|/\*.*?\*/)+"
+"""One for what stands between two words."""
 # An E string goes on, with its backslashes, in a quote that follows after a newline (scan.l: quotecontinue).
 _ESCAPED = r"'[^'\\]*(?:(?:''|\\.)[^'\\]*)*'"
 _TOKEN = re.compile(
@@ -20,16 +29,17 @@ _TOKEN = re.compile(
       (?P<comment>--[^\n\r]*)
     | (?P<block>/\*)
     | (?P<string>[eE]{_ESCAPED}(?:[ \t\f\v]*[\n\r]\s*{_ESCAPED})*|'[^']*(?:''[^']*)*'|"[^"]*(?:""[^"]*)*")
-    | (?P<dollar>\$(?:[{_LETTER}][{_LETTER}0-9]*)?\$)
+    | (?P<dollar>\$(?:{_LETTER}(?:(?!\$){_REST})*)?\$)
     | (?P<open>[eE]?'|")
-    | (?P<word>[{_LETTER}][{_LETTER}0-9$]*)
+    | (?P<word>{_LETTER}{_REST}*)
     | (?P<mark>[;()])
     | (?P<other>[0-9]+|\S)
     """,
     re.VERBOSE | re.DOTALL,
 )
 # Runs of text in which nothing can begin that matters where words do not: no quote, dollar, comment, mark, or E string.
-_HARMLESS = re.compile(rf"(?:[{_LETTER}][{_LETTER}0-9$]*+(?!')|[0-9]+|[^{_LETTER}0-9'\"$;()/\-]+)+")
+_PLAIN = r"[\x00-!#%&*+,.:<=>?@\[\\\]^`{|}~\x7f]"
+_HARMLESS = re.compile(rf"(?:{_LETTER}{_REST}*+(?!')|[0-9]+|{_PLAIN}+)+")
 _DATA = re.compile(r"[^\n]*\n(?P<data>(?:.*?\n)??)\\\.[ \t\r]*(?:\n|\Z)", re.DOTALL)
 _BLOCK_EDGE = re.compile(r"/\*|\*/")
 _WORDS_KEPT = 8

@@ -7,44 +7,45 @@ that can be dropped. For the others only a person can know.
 from __future__ import annotations
 
 import re
+from functools import cache
 
-from mooring.lexer import Statement
+from mooring.lexer import GAP, IDENTIFIER, NAME, Statement
 from mooring.names import literal
 from mooring.wire import Connection, Query, ask
 
 
-_NAME = r'(?:(?:"(?:[^"]|"")+"|[\w$]+)\s*\.\s*)?(?:"(?:[^"]|"")+"|[\w$]+)'
-_GAP = r"(?:\s|--[^\n]*\n|/\*.*?\*/)+"
-
-
+@cache
 def _pattern(words: str) -> re.Pattern[str]:
-    pattern = words.replace(" ", _GAP).replace("<name>", f"(?P<name>{_NAME})").replace("<table>", f"(?P<table>{_NAME})")
+    """A statement's beginning, in which <name> and <table> stand for names. Compiled only where it is needed."""
+    pattern = words.replace(" ", GAP).replace("<name>", f"(?P<name>{NAME})").replace("<table>", f"(?P<table>{NAME})")
     return re.compile(pattern, re.IGNORECASE | re.DOTALL)
 
 
-_CREATE_INDEX = _pattern("CREATE (?:UNIQUE )?INDEX CONCURRENTLY (?:IF NOT EXISTS )?<name> ON (?:ONLY )?<table>")
-_DROP_INDEX = _pattern("DROP INDEX CONCURRENTLY (?:IF EXISTS )?<name>")
-_DETACH = _pattern("ALTER TABLE (?:IF EXISTS )?(?:ONLY )?<table> DETACH PARTITION <name> CONCURRENTLY")
-_CLUSTER_WIDE = _pattern("(?P<verb>CREATE|DROP) (?P<kind>DATABASE|TABLESPACE|SUBSCRIPTION) (?:IF EXISTS )?<name>")
-_AGAIN = _pattern("(?:REINDEX|VACUUM|ANALYZE|CLUSTER|ALTER SYSTEM|DISCARD|CHECKPOINT)\\b")
+_CREATE_INDEX = "CREATE (?:UNIQUE )?INDEX CONCURRENTLY (?:IF NOT EXISTS )?<name> ON (?:ONLY )?<table>"
+_DROP_INDEX = "DROP INDEX CONCURRENTLY (?:IF EXISTS )?<name>"
+_DETACH = "ALTER TABLE (?:IF EXISTS )?(?:ONLY )?<table> DETACH PARTITION <name> CONCURRENTLY"
+_CLUSTER_WIDE = "(?P<verb>CREATE|DROP) (?P<kind>DATABASE|TABLESPACE|SUBSCRIPTION) (?:IF EXISTS )?<name>"
+_AGAIN = r"(?:REINDEX|VACUUM|ANALYZE|CLUSTER|ALTER SYSTEM|DISCARD|CHECKPOINT)\b"
 _COLUMNS = {"DATABASE": "datname", "TABLESPACE": "spcname", "SUBSCRIPTION": "subname"}
 
 
 def recoverable(statement: Statement) -> bool:
     """Whether `settle` can find out about a statement."""
-    return any(one.match(statement.text) for one in (_CREATE_INDEX, _DROP_INDEX, _DETACH, _CLUSTER_WIDE, _AGAIN))
+    return any(
+        _pattern(one).match(statement.text) for one in (_CREATE_INDEX, _DROP_INDEX, _DETACH, _CLUSTER_WIDE, _AGAIN)
+    )
 
 
 def settle(connection: Connection, statement: Statement) -> bool:
     """Whether a statement that was begun is done; if not, what it left behind is cleared away, and it can run again."""
     text = statement.text
-    if found := _CREATE_INDEX.match(text):
+    if found := _pattern(_CREATE_INDEX).match(text):
         return _index_made(connection, found["name"], found["table"])
-    if found := _DROP_INDEX.match(text):
+    if found := _pattern(_DROP_INDEX).match(text):
         return not _one(connection, f"SELECT pg_catalog.to_regclass({literal(found['name'])})")
-    if found := _DETACH.match(text):
+    if found := _pattern(_DETACH).match(text):
         return _detached(connection, found["table"], found["name"])
-    if found := _CLUSTER_WIDE.match(text):
+    if found := _pattern(_CLUSTER_WIDE).match(text):
         kind = found["kind"].upper()
         name = literal(_plain(found["name"]))
         there = _one(connection, f"SELECT 't' FROM pg_catalog.pg_{kind.lower()} WHERE {_COLUMNS[kind]} = {name}")
@@ -110,5 +111,5 @@ def _one(connection: Connection, sql: str) -> str | None:
 
 def _plain(name: str) -> str:
     """The last part of a name, as the catalog has it."""
-    last: str = re.findall(r'"(?:[^"]|"")+"|[\w$]+', name)[-1]
+    last: str = re.findall(IDENTIFIER, name)[-1]
     return last[1:-1].replace('""', '"') if last.startswith('"') else last.lower()

