@@ -70,10 +70,12 @@ def test_generated_scripts_are_split_alike(seed: int) -> None:
 
 
 def test_a_folder_of_files_is_split_alike() -> None:
-    """SQL_FOLDER names one with files of your own."""
+    """SQL_FOLDER names one with files of your own; those with a NUL, which no reader lets through, are left out."""
     folder = Path(os.environ.get("SQL_FOLDER", Path(__file__).parent))
     for file in folder.rglob("*.sql"):
         text = file.read_text(encoding="utf-8", errors="replace")
+        if "\0" in text:
+            continue
         try:
             pglast.split(text, only_slices=True)
         except pglast.parser.ParseError:
