@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from mooring import embedded
@@ -37,8 +38,14 @@ def run(*command: str | Path, **environment: str) -> str:
 
 
 def schema(database: Database) -> str:
-    """The schema as pg_dump has it, without Mooring's ledger, in which a peer has no part."""
-    dump = run(embedded.binaries_of(18) / "pg_dump", "--schema-only", "--exclude-table=*_ledger", database.url)
+    """The schema as the server's own pg_dump has it, without Mooring's ledger, in which a peer has no part.
+
+    Another version's pg_dump will not do: from 15.20 on, the server keeps marks of its own among a column's options
+    (`pg_attver`), which only a pg_dump of that time leaves out.
+    """
+    with psycopg.connect(database.url) as connection:
+        binaries = DEBIAN_15 if connection.info.server_version < 160000 else embedded.binaries_of(18)
+    dump = run(binaries / "pg_dump", "--schema-only", "--exclude-table=*_ledger", database.url)
     return "\n".join(
         line for line in dump.splitlines() if not line.startswith(("\\restrict", "\\unrestrict", "-- Dumped"))
     )
