@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import NamedTuple
 
 from psycopg import errors
 
@@ -16,8 +17,7 @@ from mooring.names import TableName, literal, quote
 from mooring.wire import Connection, Query, QueryFailed, Row, ask, exchange
 
 
-@dataclass(frozen=True)
-class History:
+class History(NamedTuple):
     """What has run, as far as the version table and the ledger know."""
 
     table: TableName
@@ -27,9 +27,9 @@ class History:
     """The service that the ledger says it belongs to; None where there is no ledger."""
     alien: str = ""
     """Why what stands under its name is no version table of this format, or no ledger."""
-    told: Applied = field(default_factory=Applied)
+    told: Applied = Applied()
     """What the version table says, as its tool reads it."""
-    entries: Mapping[str, Entry] = field(default_factory=dict)
+    entries: Mapping[str, Entry] = MappingProxyType({})
     """The ledger's rows by version."""
     lost: Sequence[tuple[str, str]] = ()
     """The tables that the ledger knows and that are not there, each with a version that made or altered it."""
@@ -46,15 +46,14 @@ class History:
         return self.told.versions
 
 
-@dataclass(frozen=True)
-class Question:
+class Question(NamedTuple):
     """What to read, and what to hold against it."""
 
     table: TableName
     tool: Format
     migrations: Sequence[Migration]
-    expected: Sequence[TableName] = ()
-    known: dict[str, Facts] = field(default_factory=dict)
+    expected: Sequence[TableName]
+    known: dict[str, Facts]
     """Where to leave what the database says of itself, before the tool is asked what the rows mean."""
 
 
@@ -95,7 +94,7 @@ def _look_closer(connection: Connection, question: Question, glance: Query) -> H
         columns.setdefault(name, []).append(str(column))
     schema, schema_exists, user, database, current_schema = columns.pop(None)
     table = TableName(None if schema == "None" else schema, table.name)
-    question = replace(question, table=table)
+    question = question._replace(table=table)
     facts = question.known["facts"] = Facts(user, database, current_schema, table)
     alien = [
         f"{name} has the columns {', '.join(columns[name.name])}: it is no {what}"
@@ -116,7 +115,7 @@ def _look_closer(connection: Connection, question: Question, glance: Query) -> H
     _, rows = ask(connection, [glance, Query(_query(question, versions=versions, entries=entries))])
     history = _history(question, rows)
     assert history is not None  # noqa: S101 - both are looked up in one schema
-    return replace(history, exists=versions)
+    return history._replace(exists=versions)
 
 
 # The columns of the version table and of the ledger, and, without a name, the schema that they are or would be in.

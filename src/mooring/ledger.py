@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mooring.migration import Migration
 from mooring.names import TableName, literal
@@ -34,8 +34,7 @@ LEDGER_COLUMNS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A migration's row, as far as a plan needs it."""
 
     name: str
@@ -51,8 +50,7 @@ class Entry:
         return self.done is None
 
 
-@dataclass(frozen=True, slots=True)
-class Details:
+class Details(NamedTuple):
     """A migration's row, as people want to see it."""
 
     version: str
@@ -71,8 +69,7 @@ class Details:
         return cls(version, name, applied_at, int(duration) if duration else None, applied_by, json.loads(tables))
 
 
-@dataclass(frozen=True, slots=True)
-class Author:
+class Author(NamedTuple):
     """Who writes a row."""
 
     service: str

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 
 # Letters, the underscore and all that is not ASCII; with digits and the dollar, what an identifier goes on with. Written as
@@ -45,19 +45,17 @@ _BLOCK_EDGE = re.compile(r"/\*|\*/")
 _WORDS_KEPT = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """A file, as people know it: what ran may have had its variables replaced."""
 
     name: str = ""
-    text: str = field(default="", repr=False)
+    text: str = ""
 
 
 NOWHERE = Source()
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(NamedTuple):
     """One statement, without its semicolon or the comments before it."""
 
     source: Source

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from mooring.lexer import Source, Statement
 
@@ -15,8 +15,7 @@ from mooring.lexer import Source, Statement
 Order = tuple[Any, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
+class Script(NamedTuple):
     """What a migration sends to the database."""
 
     units: tuple[tuple[Statement, ...], ...]
@@ -58,8 +57,7 @@ class Migration:
         return self.parse(self)
 
 
-@dataclass(frozen=True)
-class Folder:
+class Folder(NamedTuple):
     """What a service's image carries."""
 
     migrations: Sequence[Migration]
@@ -151,4 +149,4 @@ def _unusable(statement: Statement) -> str:
 def _characteristics(begin: Statement) -> list[Statement]:
     """What BEGIN asks of its transaction, such as an isolation level, as a statement for Mooring's own transaction."""
     asked = re.sub(r"(?i)^(BEGIN|START)(\s+(WORK|TRANSACTION))?\s*", "", begin.text)
-    return [replace(begin, text=f"SET TRANSACTION {asked}", words=("SET", "TRANSACTION"))] if asked else []
+    return [begin._replace(text=f"SET TRANSACTION {asked}", words=("SET", "TRANSACTION"))] if asked else []

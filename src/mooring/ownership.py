@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from mooring import formats
 from mooring.errors import ForeignVersionTable
-from mooring.formats import Format
+from mooring.formats import TOOLS, Format
 from mooring.history import History
 from mooring.lexer import Statement
 from mooring.migration import Invalid, Migration
@@ -15,8 +14,7 @@ from mooring.names import TableName
 from mooring.tables import left_behind
 
 
-@dataclass(frozen=True)
-class Policy:
+class Policy(NamedTuple):
     """What the settings say about histories."""
 
     service: str
@@ -91,7 +89,7 @@ def evidence(
         raise ForeignVersionTable(
             *(f"{history.table} is another service's: {problem}" for problem in problems),
             details=[f"Every service that uses {tool.NAME} gets {history.table} unless it says otherwise."]
-            * (history.table.name == tool.SHARED_NAME),
+            * (history.table.name == TOOLS[tool.NAME]),
             hint=f"Set MOORING_VERSION_TABLE={own}. If {history.table} is {policy.service}'s own, restore what is missing.",
         )
     return found
@@ -99,12 +97,13 @@ def evidence(
 
 def refuse_shared_name(history: History, tool: Format, policy: Policy) -> None:
     """Raise ForeignVersionTable where the next service of this database would, by default, write to the same table."""
-    if history.table.name not in formats.shared_names() or policy.allow_shared_name:
+    sharing = " and ".join(name for name, table in TOOLS.items() if table == history.table.name)
+    if not sharing or policy.allow_shared_name:
         return
     name_it = f"Set MOORING_VERSION_TABLE={default_table(tool, policy.service)}"
     keep_it = f"set MOORING_ALLOW_SHARED_NAME=true if {policy.service} has this database to itself"
     raise ForeignVersionTable(
-        f"{history.table} is a version table that services get from {formats.shared_names()[history.table.name]} unless they"
+        f"{history.table} is a version table that services get from {sharing} unless they"
         f" say otherwise: the next one with the same numbers as {policy.service} would find its files applied, and skip them",
         hint=f"S{keep_it[1:]}." if history.applied else f"{name_it}, or {keep_it}.",
     )

@@ -6,7 +6,8 @@ Pure: it reads no file but those of migrations that another tool has recorded, a
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 from mooring import ownership
 from mooring.errors import HalfDone, HistoryDiffers
@@ -19,13 +20,12 @@ from mooring.ownership import Policy, in_order, squashed
 from mooring.resume import recoverable
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """What to do; nothing, most of the time."""
 
     create: bool = False
     """Whether the ledger, and the version table if it is not there, must be made."""
-    adopt: Mapping[Migration, Collection[TableName]] = field(default_factory=dict)
+    adopt: Mapping[Migration, Collection[TableName]] = MappingProxyType({})
     """The migrations that another tool has run, with the tables that are the evidence."""
     forget: Collection[str] = ()
     """The versions that are in the ledger and that another tool has rolled back."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import pytest
 
@@ -31,7 +30,7 @@ def migration(version: int, up: str = "") -> Migration:
 def recorded(*migrations: Migration, **entries: Entry) -> History:
     """A history in which Mooring has run these migrations."""
     known = {one.version: Entry(one.name, one.checksum, None, doing=False) for one in migrations}
-    return replace(EMPTY, exists=True, owner="orders", told=Applied(frozenset(known)), entries=known | entries)
+    return EMPTY._replace(exists=True, owner="orders", told=Applied(frozenset(known)), entries=known | entries)
 
 
 def plan(folder: list[Migration], history: History, policy: Policy = POLICY) -> Plan:
@@ -81,14 +80,14 @@ def test_settings_let_known_differences_pass() -> None:
 
 def test_another_owner_is_refused() -> None:
     with pytest.raises(ForeignVersionTable) as error:
-        plan([migration(1)], replace(recorded(migration(1)), owner="billing"))
+        plan([migration(1)], recorded(migration(1))._replace(owner="billing"))
     assert error.value.problems == ("goose_orders belongs to billing, not to orders",)
 
 
 def native(*versions: str, tables: Mapping[str, str] | None = None) -> History:
     """A history that goose itself wrote."""
     found = frozenset(TableName(schema, name) for name, schema in (tables or {}).items())
-    return replace(EMPTY, exists=True, told=Applied(frozenset(versions)), tables=found)
+    return EMPTY._replace(exists=True, told=Applied(frozenset(versions)), tables=found)
 
 
 def test_what_a_tool_recorded_is_adopted_with_its_evidence() -> None:
@@ -127,14 +126,13 @@ def test_a_half_done_migration_that_cannot_go_on_is_refused(entry: Entry, proble
 
 def test_a_version_that_its_tool_rolled_back_is_forgotten_and_runs_again() -> None:
     one, two = migration(1), migration(2)
-    history = replace(recorded(one, two), told=Applied(frozenset("1")))
+    history = recorded(one, two)._replace(told=Applied(frozenset("1")))
     assert plan([one, two], history) == Plan(forget=("2",), pending=(two,))
 
 
 def test_the_proof_names_every_missing_table_once_and_only_those_of_applied_migrations() -> None:
     one, two = migration(1), migration(2)
-    history = replace(
-        recorded(one, two),
+    history = recorded(one, two)._replace(
         told=Applied(frozenset("1")),
         lost=[("public.t1", "1"), ("public.t1", "1"), ("public.t2", "2")],
         unmet=("app.x",),

@@ -5,19 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from mooring.errors import MigrationsInvalid, SettingsInvalid
 from mooring.migration import Folder, Invalid, Migration, Order
 from mooring.names import TableName
 
 
+TOOLS: Mapping[str, str] = {
+    "goose": "goose_db_version",
+    "golang-migrate": "schema_migrations",
+    "flyway": "flyway_schema_history",
+    "dbmate": "schema_migrations",
+    "alembic": "alembic_version",
+}
+"""The formats, each with the version table that every service gets from the tool unless it says otherwise."""
+
 if TYPE_CHECKING:
     from mooring.apply import Target
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What only the database knows."""
 
     user: str
@@ -41,8 +50,7 @@ class Options:
     """Filled, under "facts", once the database has been asked: which is before any script is read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(NamedTuple):
     """What the rows of a version table mean."""
 
     versions: frozenset[str] = frozenset()
@@ -51,7 +59,7 @@ class Applied:
     """The versions of the folder that are never to run here."""
     vouched: frozenset[str] = frozenset()
     """The versions whose content the tool's own checksum confirms."""
-    differs: Mapping[str, str] = field(default_factory=dict)
+    differs: Mapping[str, str] = MappingProxyType({})
     """The versions whose files are not what the tool's own checksum says, and how to say so."""
     stuck: Sequence[str] = ()
     """Why the tool itself would not go on, and what to do about it."""
@@ -64,17 +72,12 @@ class Format(Protocol):
 
     NAME: str
     """As MOORING_FORMAT spells it, and as the default version table begins."""
-    SHARED_NAME: str
-    """The version table that every service gets from the tool unless it says otherwise."""
     COLUMNS: tuple[str, ...]
     """The columns of a version table."""
     OPTIONS: frozenset[str]
     """The tool's own options: the names of their settings without MOORING_."""
     MAKES_SCHEMA: bool
     """Whether the tool makes the version table's schema where it is not there."""
-
-    def fits(self, folder: Path) -> bool:
-        """Whether a folder looks like one of this tool's."""
 
     def read(self, options: Options) -> Folder:
         """What the folders have.
@@ -118,43 +121,40 @@ def read(options: Options, name: str | None) -> tuple[Format, Folder]:
 
     Raises MigrationsInvalid, or SettingsInvalid where an option is set that is another tool's.
     """
-    tool = tools()[name] if name else _find(options.folders)
-    if others := sorted(options.tool.keys() - tool.OPTIONS):
-        raise SettingsInvalid(*(f"MOORING_{option} is not for migrations of {tool.NAME}" for option in others))
+    if name:
+        found = tool(name)
+    else:
+        from mooring.formats.detect import detect
+
+        found = detect(options)
+    if others := sorted(options.tool.keys() - found.OPTIONS):
+        raise SettingsInvalid(*(f"MOORING_{option} is not for migrations of {found.NAME}" for option in others))
     try:
-        return tool, tool.read(options)
+        return found, found.read(options)
     except Invalid as error:
         raise MigrationsInvalid(*error.problems) from None
 
 
-def _find(folders: Sequence[Path]) -> Format:
-    """The tool that the folders look like; it has to be one."""
-    where = ", ".join(map(str, folders))
-    fitting = [name for name, tool in tools().items() if any(tool.fits(folder) for folder in folders)]
-    if len(fitting) == 1:
-        return tools()[fitting[0]]
-    if fitting:
-        raise MigrationsInvalid(
-            f"{where}: looks like migrations of {' and of '.join(fitting)}",
-            hint=f"Set MOORING_FORMAT={fitting[0]} or MOORING_FORMAT={fitting[1]}, and move away what is not part of them.",
-        )
-    raise MigrationsInvalid(
-        f"{where}: no migrations that Mooring knows",
-        hint=f"Set MOORING_FORMAT to {', '.join(tools())} to hear what is wrong with the files.",
-    )
+def tool(name: str) -> Format:
+    """A format by its name: imported by itself, because a run needs no other."""
+    match name:
+        case "goose":
+            from mooring.formats import goose
 
+            return goose
+        case "golang-migrate":
+            from mooring.formats import golang_migrate
 
-def shared_names() -> dict[str, str]:
-    """The names that version tables have by default, with the tools that give them."""
-    found: dict[str, list[str]] = {}
-    for tool in tools().values():
-        found.setdefault(tool.SHARED_NAME, []).append(tool.NAME)
-    return {name: " and ".join(tool_names) for name, tool_names in found.items()}
+            return golang_migrate
+        case "flyway":
+            from mooring.formats import flyway
 
+            return flyway
+        case "dbmate":
+            from mooring.formats import dbmate
 
-def tools() -> dict[str, Format]:
-    """Every format by its name."""
-    from mooring.formats import alembic, dbmate, flyway, golang_migrate, goose
+            return dbmate
+        case _:
+            from mooring.formats import alembic
 
-    modules: list[Format] = [goose, golang_migrate, flyway, dbmate, alembic]
-    return {tool.NAME: tool for tool in modules}
+            return alembic

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from mooring.apply import Target
 
 NAME = "alembic"
-SHARED_NAME = "alembic_version"
 COLUMNS: tuple[str, ...] = ("version_num",)
 OPTIONS = frozenset({"VERSION_LOCATIONS", "RECURSIVE_VERSION_LOCATIONS", "ENV_PY"})
 MAKES_SCHEMA = False
@@ -43,16 +42,6 @@ class Revision(Migration):
     """What must have run before it: its down revisions, and what it depends on."""
 
 
-def fits(folder: Path) -> bool:
-    """Whether it is a folder with an env.py, or one of revisions."""
-    if (folder / "alembic.ini").is_file() or ((folder / "env.py").is_file() and (folder / "versions").is_dir()):
-        return True
-    marked = re.compile(rb"^down_revision\b", re.MULTILINE)
-    return any(
-        path.suffix == ".py" and path.is_file() and marked.search(path.read_bytes()) for path, _ in files(folder)
-    )
-
-
 def read(options: Options) -> Folder:
     """The revisions from the base to the head. Raises Invalid with every problem of every file."""
     problems: list[str] = []
@@ -60,7 +49,7 @@ def read(options: Options) -> Folder:
     for folder in locations(options.folders, options.tool):
         recursive = options.tool.get("RECURSIVE_VERSION_LOCATIONS") == "true"
         for path, name in files(folder, options.ignore, recursive=recursive):
-            if not _FILE.fullmatch(path.name) or path.is_dir():
+            if not _FILE.fullmatch(path.name):
                 continue
             try:
                 revision = _revision(source_of(path, name))

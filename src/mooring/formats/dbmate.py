@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from mooring.formats import Applied, Facts, Options
 from mooring.formats.folder import files, source_of, statements, strays
@@ -17,7 +16,6 @@ from mooring.names import TableName, literal, quote
 
 
 NAME = "dbmate"
-SHARED_NAME = "schema_migrations"
 COLUMNS: tuple[str, ...] = ("version",)
 OPTIONS: frozenset[str] = frozenset()
 run = None
@@ -28,25 +26,13 @@ _UP = re.compile(r"^--\s*migrate:up(\s*$|\s+\S+)", re.MULTILINE)
 _DOWN = re.compile(r"^--\s*migrate:down(\s*$|\s+\S+)", re.MULTILINE)
 
 
-def fits(folder: Path) -> bool:
-    """Whether a file has one of dbmate's sections."""
-    return any(
-        path.suffix == ".sql" and _UP.search(path.read_text(encoding="utf-8", errors="replace"))
-        for path, _ in files(folder)
-        if path.is_file()
-    )
-
-
 def read(options: Options) -> Folder:
     """The migrations of all folders by file name, as text: 10_x.sql runs before 9_x.sql. Raises Invalid."""
-    problems: list[str] = []
+    problems = [problem for folder in options.folders for problem in strays(folder, options.ignore, NAME)]
     found: dict[str, Migration] = {}
     paths = [entry for folder in options.folders for entry in files(folder, options.ignore)]
     for path, name in sorted(paths, key=lambda entry: entry[1]):
         try:
-            if path.is_dir():
-                problems += strays(path, name, NAME)
-                continue
             parts = _FILE.fullmatch(name)
             if not parts:
                 problems += _stray(name)

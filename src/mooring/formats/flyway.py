@@ -17,7 +17,6 @@ from mooring.names import TableName, literal, quote
 
 
 NAME = "flyway"
-SHARED_NAME = "flyway_schema_history"
 COLUMNS: tuple[str, ...] = (
     *("installed_rank", "version", "description", "type", "script", "checksum"),
     *("installed_by", "installed_on", "execution_time", "success"),
@@ -26,7 +25,6 @@ OPTIONS: frozenset[str] = flyway_files.OPTIONS
 run = None
 MAKES_SCHEMA = True
 
-fits = flyway_files.fits
 order = flyway_files.order
 
 # Flyway's ids begin here, and the hash of the table's name is added (PostgreSQLAdvisoryLockTemplate).

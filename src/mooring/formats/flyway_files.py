@@ -86,12 +86,6 @@ def order(version: str) -> tuple[int, ...]:
     return tuple(parts)
 
 
-def fits(folder: Path) -> bool:
-    """Whether a file is named as Flyway wants it by default."""
-    named = re.compile(r"(?:V\d[\d._]*(?:__.*)?|R__.*)\.sql", re.IGNORECASE)
-    return any(named.fullmatch(path.name) for path, _ in files(folder, recursive=True))
-
-
 class Replacement:
     """Puts values in place of placeholders, as PlaceholderReplacingReader does: names in any case, unknown ones refused."""
 

@@ -16,30 +16,37 @@ def files(folder: Path, ignore: Sequence[str] = (), *, recursive: bool = False) 
     """Each file of a folder, or of the folders below it too, by name and with its name below the folder.
 
     Without those that are to be left alone, and without what begins with two dots: a ConfigMap volume's own bookkeeping.
-    Folders are among the files unless it is `recursive`. Raises MigrationsInvalid where there is no such folder, or it
-    cannot be read.
+    Raises MigrationsInvalid where there is no such folder, or it cannot be read.
     """
-    for path in _entries(folder):
-        if path.name.startswith("..") or any(fnmatch(path.name, glob) for glob in ignore):
-            continue
-        if not (recursive and path.is_dir()):
-            yield path, path.name
-            continue
-        for below, name in files(path, recursive=True):
-            if not any(fnmatch(f"{path.name}/{name}", glob) for glob in ignore):
-                yield below, f"{path.name}/{name}"
+    for entry in _entries(folder, ignore):
+        if not entry.is_dir():
+            yield Path(entry.path), entry.name
+        elif recursive:
+            for path, name in files(Path(entry.path), recursive=True):
+                if not _matches(f"{entry.name}/{name}", ignore):
+                    yield path, f"{entry.name}/{name}"
 
 
-def strays(folder: Path, name: str, tool: str) -> list[str]:
-    """The problem of a sub-folder, for tools that read none: there may be migrations in it, which they would pass over."""
-    if any(folder.rglob("*.[sS][qQ][lL]")):
-        return [f"{name}/: {tool} reads no sub-folders; move its files up, or set MOORING_IGNORE={name}"]
-    return []
+def strays(folder: Path, ignore: Sequence[str], tool: str) -> list[str]:
+    """The sub-folders, for tools that read none: there may be migrations in them, which they would pass over."""
+    return [
+        f"{entry.name}/: {tool} reads no sub-folders; move its files up, or set MOORING_IGNORE={entry.name}"
+        for entry in _entries(folder, ignore)
+        if entry.is_dir() and any(Path(entry.path).rglob("*.[sS][qQ][lL]"))
+    ]
 
 
-def _entries(folder: Path) -> list[Path]:
+def _matches(name: str, globs: Sequence[str]) -> bool:
+    return any(fnmatch(name, glob) for glob in globs)
+
+
+def _entries(folder: Path, ignore: Sequence[str]) -> list[os.DirEntry[str]]:
     try:
-        return sorted(folder.iterdir())
+        with os.scandir(folder) as entries:
+            return sorted(
+                (entry for entry in entries if not (entry.name.startswith("..") or _matches(entry.name, ignore))),
+                key=lambda entry: entry.name,
+            )
     except FileNotFoundError:
         problem = f"{folder}: no such folder"
         hint = f"Copy the migrations into the image (COPY migrations {folder}) or point MOORING_MIGRATIONS at them."

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 
 from mooring.formats import Applied, Facts, Options
 from mooring.formats.folder import files, source_of, statements, strays
@@ -19,7 +18,6 @@ from mooring.names import TableName
 
 
 NAME = "golang-migrate"
-SHARED_NAME = "schema_migrations"
 COLUMNS: tuple[str, ...] = ("version", "dirty")
 OPTIONS = frozenset({"X_MULTI_STATEMENT"})
 run = None
@@ -30,23 +28,15 @@ _LARGEST = 2**63 - 1
 _LOCK_SALT = 1486364155
 
 
-def fits(folder: Path) -> bool:
-    """Whether a file is named as golang-migrate wants it."""
-    return any(_FILE.fullmatch(name) for path, name in files(folder) if path.is_file())
-
-
 def read(options: Options) -> Folder:
     """The folder's migrations by number. Raises Invalid with every problem of every file."""
     if len(options.folders) > 1:
         raise Invalid(f"{', '.join(map(str, options.folders))}: golang-migrate reads one folder")
-    problems: list[str] = []
+    problems = strays(options.folders[0], options.ignore, NAME)
     found: dict[tuple[int, str], Migration] = {}
     multi = options.tool.get("X_MULTI_STATEMENT") == "true"
     for path, name in files(options.folders[0], options.ignore):
         try:
-            if path.is_dir():
-                problems += strays(path, name, NAME)
-                continue
             parts = _FILE.fullmatch(name)
             if not parts:
                 problems += _stray(name)

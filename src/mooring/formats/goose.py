@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 from mooring.formats import Applied, Facts, Options, envsub
 from mooring.formats.folder import files, source_of, strays
@@ -19,7 +18,6 @@ from mooring.names import TableName
 
 
 NAME = "goose"
-SHARED_NAME = "goose_db_version"
 COLUMNS: tuple[str, ...] = ("id", "version_id", "is_applied", "tstamp")
 OPTIONS = frozenset({"LOCK_ID"})
 run = None
@@ -34,22 +32,14 @@ _KNOWN = {
 }
 
 
-def fits(folder: Path) -> bool:
-    """Whether a file has one of goose's annotations."""
-    return any(path.suffix == ".sql" and b"+goose" in path.read_bytes() for path, _ in files(folder) if path.is_file())
-
-
 def read(options: Options) -> Folder:
     """The folder's migrations by number. Raises Invalid with every problem of every file."""
     if len(options.folders) > 1:
         raise Invalid(f"{', '.join(map(str, options.folders))}: goose reads one folder")
-    problems: list[str] = []
+    problems = strays(options.folders[0], options.ignore, NAME)
     found: dict[int, Migration] = {}
     for path, name in files(options.folders[0], options.ignore):
         try:
-            if path.is_dir():
-                problems += strays(path, name, NAME)
-                continue
             version = _version(name)
             if version is None:
                 continue
