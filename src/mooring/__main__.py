@@ -1,8 +1,58 @@
-"""`python -m mooring`: what the image runs."""
+"""How the process starts: the command `mooring`, and what the image runs.
+
+A run with nothing to do is, for the most part, Python that loads modules. Nothing here changes what a run does.
+"""
 
 from __future__ import annotations
 
-from mooring.cli import main
+import gc
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import LazyLoader
+from types import ModuleType
+from typing import NoReturn
+
+from mooring.errors import Terminated
 
 
-main()
+UNUSED = {
+    *("asyncio.sslproto", "asyncio.staggered", "ctypes.util", "email.header", "secrets", "structlog.stdlib"),
+    *("structlog.threadlocal", "tokenize", "urllib.parse"),
+}
+"""Modules that the packages import and a run does not use, or only in a corner: they are loaded when they are."""
+
+
+class Lazily:
+    """Finds the modules of UNUSED, and leaves loading them to their first use, as importlib documents it.
+
+    Python 3.15's lazy imports (PEP 810) make this unnecessary, and reach further: `from … import …` too.
+    """
+
+    @staticmethod
+    def find_spec(name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """The module as the next finder would find it, with a loader that waits."""
+        spec = PathFinder.find_spec(name, path, target) if name in UNUSED else None
+        if spec and spec.loader:
+            spec.loader = LazyLoader(spec.loader)
+        return spec
+
+
+def main() -> NoReturn:
+    """Run the command that the process was started with, and exit."""
+    # The first process of a container is deaf to a signal for which it has no handler; and nothing has begun yet.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(Terminated.exit_code))
+    sys.meta_path.insert(0, Lazily)
+    # Modules are no garbage: neither while they are loaded nor at the end is there a point in looking for some in them.
+    gc.disable()
+    from mooring.cli import run
+
+    gc.freeze()
+    gc.enable()
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn, TextIO
+from typing import TextIO
 
 from mooring import __version__
 from mooring.errors import MooringError, Terminated
@@ -15,11 +15,6 @@ from mooring.settings import load
 from mooring.signals import end_on_sigterm
 from mooring.status import status
 from mooring.up import up, verify
-
-
-def main() -> NoReturn:
-    """Run the command that the process was started with, and exit."""
-    sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -21,11 +21,11 @@ _LONGEST_PAUSE = 5
 _POSTGRESQL_14 = 140000
 _POSTGRESQL_17 = 170000
 # libpq gives no SQLSTATE for a connection that failed, only the server's text; these cannot get better by waiting.
-_REFUSED = re.compile(
+_REFUSED = (
     r"authentication failed|no password supplied|role .* does not exist|no pg_hba\.conf entry|is not permitted to log in"
     r"|permission denied for database|certificate authentication failed|password file .* has group or world access"
 )
-_NO_DATABASE = re.compile(r'database ".*" does not exist')
+_NO_DATABASE = r'database ".*" does not exist'
 _HINT_NO_DATABASE = "CREATE DATABASE it first, or correct the database of MOORING_DATABASE_URL or PGDATABASE."
 _HINT = (
     "Look at the host and the port of MOORING_DATABASE_URL or PGHOST and PGPORT, at network policies, and at the server's log."
@@ -52,7 +52,7 @@ def connect(settings: Settings, waiting: Callable[[str], None]) -> Connection:
                 return connection
             reason = f"{connection.info.host} is a standby, which cannot be written to"
             connection.close()
-        if _REFUSED.search(reason):
+        if re.search(_REFUSED, reason):
             raise NotPermitted(
                 reason, hint="Look at the user, the password and the database of MOORING_DATABASE_URL or PG*."
             )
@@ -60,7 +60,7 @@ def connect(settings: Settings, waiting: Callable[[str], None]) -> Connection:
         if left <= 0:
             raise DatabaseUnreachable(
                 f"{reason} (tried for {settings.wait:g} s)",
-                hint=_HINT_NO_DATABASE if _NO_DATABASE.search(reason) else _HINT,
+                hint=_HINT_NO_DATABASE if re.search(_NO_DATABASE, reason) else _HINT,
             )
         waiting(reason)
         time.sleep(min(left, pause * random.uniform(0.5, 1.5)))  # noqa: S311 - jitter

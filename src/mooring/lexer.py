@@ -24,8 +24,8 @@ GAP = r"(?:\s|--[^\n]*\n|/\*.*?\*/)+"
 """One for what stands between two words."""
 # An E string goes on, with its backslashes, in a quote that follows after a newline (scan.l: quotecontinue).
 _ESCAPED = r"'[^'\\]*(?:(?:''|\\.)[^'\\]*)*'"
-_TOKEN = re.compile(
-    rf"""
+# Patterns are compiled where they are used, and kept by `re`: a run with nothing to do splits no SQL.
+_TOKEN = rf"""(?xs)
       (?P<comment>--[^\n\r]*)
     | (?P<block>/\*)
     | (?P<string>[eE]{_ESCAPED}(?:[ \t\f\v]*[\n\r]\s*{_ESCAPED})*|'[^']*(?:''[^']*)*'|"[^"]*(?:""[^"]*)*")
@@ -34,14 +34,12 @@ _TOKEN = re.compile(
     | (?P<word>{_LETTER}{_REST}*)
     | (?P<mark>[;()])
     | (?P<other>[0-9]+|\S)
-    """,
-    re.VERBOSE | re.DOTALL,
-)
+    """
 # Runs of text in which nothing can begin that matters where words do not: no quote, dollar, comment, mark, or E string.
 _PLAIN = r"[\x00-!#%&*+,.:<=>?@\[\\\]^`{|}~\x7f]"
-_HARMLESS = re.compile(rf"(?:{_LETTER}{_REST}*+(?!')|[0-9]+|{_PLAIN}+)+")
-_DATA = re.compile(r"[^\n]*\n(?P<data>(?:.*?\n)??)\\\.[ \t\r]*(?:\n|\Z)", re.DOTALL)
-_BLOCK_EDGE = re.compile(r"/\*|\*/")
+_HARMLESS = rf"(?:{_LETTER}{_REST}*+(?!')|[0-9]+|{_PLAIN}+)+"
+_DATA = r"(?s)[^\n]*\n(?P<data>(?:.*?\n)??)\\\.[ \t\r]*(?:\n|\Z)"
+_BLOCK_EDGE = r"/\*|\*/"
 _WORDS_KEPT = 8
 
 
@@ -116,13 +114,14 @@ def split(
     with a backslash and a dot, as psql has it. Raises UnfinishedError where a quote, a comment or such data does not end.
     """
     end = len(text) if end is None else end
+    token, harmless_run = re.compile(_TOKEN), re.compile(_HARMLESS)
     lines = Lines(text)
     statements: list[Statement] = []
     words: list[str] = []
     previous = ""
     begun, parentheses, bodies = -1, 0, 0
     position = start
-    while found := _TOKEN.search(text, position, end):
+    while found := token.search(text, position, end):
         kind, position = found.lastgroup, found.end()
         if kind in {"block", "dollar", "open"}:
             position = _closing(text, found, end)
@@ -136,7 +135,7 @@ def split(
                 if begun >= 0:
                     data = None
                     if copy and words[:1] == ["COPY"] and "STDIN" in words:
-                        ends = _DATA.match(text, position, end)
+                        ends = re.compile(_DATA).match(text, position, end)
                         if not ends:
                             raise UnfinishedError("COPY FROM STDIN", *lines.locate(begun))
                         data, position = ends["data"], ends.end()
@@ -154,7 +153,7 @@ def split(
             previous = word
         if begun < 0:
             begun = found.start()
-        if parentheses and (harmless := _HARMLESS.match(text, position, end)):
+        if parentheses and (harmless := harmless_run.match(text, position, end)):
             position = harmless.end()
     if begun < 0:
         return statements, None
@@ -169,7 +168,7 @@ def _closing(text: str, opening: re.Match[str], end: int) -> int:
         return closed + len(tag) if closed >= 0 else -1
     if opening.lastgroup == "block":
         depth, position = 1, opening.end()
-        while depth and (edge := _BLOCK_EDGE.search(text, position, end)):
+        while depth and (edge := re.compile(_BLOCK_EDGE).search(text, position, end)):
             depth += 1 if edge.group() == "/*" else -1
             position = edge.end()
         return position if not depth else -1

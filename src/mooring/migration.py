@@ -121,7 +121,7 @@ def script_of(blocks: Sequence[Sequence[Statement]], *, transactional: bool) -> 
 
 _BEGIN = {"BEGIN", "START"}
 _COMMIT = {"COMMIT", "END"}
-_ALONE = re.compile(
+_ALONE = (
     r"VACUUM|ALTER SYSTEM|DISCARD ALL|(CREATE|DROP)( UNIQUE)? INDEX CONCURRENTLY|(CREATE|DROP) (DATABASE|TABLESPACE|SUBSCRIPTION)"
     r"|REINDEX( VERBOSE)? (SCHEMA|DATABASE|SYSTEM|(INDEX|TABLE) CONCURRENTLY)|ALTER TABLE .*DETACH PARTITION .*CONCURRENTLY"
 )
@@ -129,7 +129,7 @@ _ALONE = re.compile(
 
 def stands_alone(statement: Statement) -> bool:
     """Whether PostgreSQL refuses the statement in a transaction, as far as its first words tell."""
-    return _ALONE.match(" ".join(statement.words)) is not None
+    return re.match(_ALONE, " ".join(statement.words)) is not None
 
 
 def _unusable(statement: Statement) -> str:

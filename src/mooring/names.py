@@ -10,7 +10,7 @@ LONGEST = 63
 """Bytes that PostgreSQL keeps of a name (NAMEDATALEN - 1); it drops the rest without a word."""
 
 _PART = r'"(?:[^"]|"")+"|[^".]+'
-_NAME = re.compile(rf"(?:({_PART})\.)?({_PART})")
+_NAME = rf"(?:({_PART})\.)?({_PART})"
 
 
 class TableName(NamedTuple):
@@ -53,7 +53,7 @@ def parse(text: str) -> TableName:
 
     Raises ValueError with what is wrong.
     """
-    found = _NAME.fullmatch(text)
+    found = re.fullmatch(_NAME, text)
     if not found:
         raise ValueError("is not a table name: write name or schema.name, with double quotes around a part with dots")
     if "\0" in text:

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, PlainValidator, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
-from pydantic_settings import NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from mooring.errors import SettingsInvalid
 from mooring.names import LONGEST, TableName, parse
@@ -24,9 +24,9 @@ from mooring.tool_settings import ToolSettings
 
 PREFIX = "MOORING_"
 LEDGER_SUFFIX = "_ledger"
-_SECRET = re.compile(r"URL|PASSWORD|SECRET|TOKEN|KEY", re.IGNORECASE)
+_NOT_TO_SHOW = r"(?i)URL|PASSWORD|SECRET|TOKEN|KEY"
 # What Kubernetes sets in every pod when a Service is called `mooring` (enableServiceLinks): MOORING_PORT, …
-_SERVICE_LINK = re.compile(r"MOORING_(SERVICE_(HOST|PORT(_.*)?)|PORT(_.*)?)")
+_SERVICE_LINK = r"MOORING_(SERVICE_(HOST|PORT(_.*)?)|PORT(_.*)?)"
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
 
 
@@ -87,7 +87,7 @@ def _service(value: object) -> object:
 
 Duration = Annotated[float, BeforeValidator(_duration), Field(ge=0, json_schema_extra={"kind": "duration"})]
 """Seconds."""
-Table = Annotated[TableName, BeforeValidator(_table)]
+Table = Annotated[TableName, PlainValidator(_table)]
 Listed = BeforeValidator(_list)
 
 
@@ -95,13 +95,13 @@ class Settings(ToolSettings):
     """What one service's init container is told."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, arbitrary_types_allowed=True
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, arbitrary_types_allowed=True, defer_build=False
     )
 
     service: Annotated[str, BeforeValidator(_service)] = Field(
         max_length=100, description="The service: owner of the version table, of the lock, of every log line."
     )
-    version_table: Annotated[TableName, BeforeValidator(_version_table)] | None = Field(
+    version_table: Annotated[TableName | None, PlainValidator(_version_table)] = Field(
         None,
         description="The version table, `name` or `schema.name`, exactly as the catalog has it. By default the tool's name and"
         " the service's, such as `goose_ingestion`.",
@@ -149,6 +149,18 @@ class Settings(ToolSettings):
         Path("/dev/termination-log"),
         description="Where the last word goes, if its folder is there: one line, on success too.",
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - this is what pydantic-settings calls
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment, and the files that it names: nothing else is looked for."""
+        return init_settings, env_settings
 
 
 def load(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -221,7 +233,7 @@ def _unknown(environment: Mapping[str, str]) -> list[str]:
     known = [PREFIX + field.upper() for field in Settings.model_fields]
     known += [f"{name}_FILE" for name in known]
     unknown = [
-        n for n in sorted(environment) if n.startswith(PREFIX) and n not in known and not _SERVICE_LINK.fullmatch(n)
+        n for n in sorted(environment) if n.startswith(PREFIX) and n not in known and not re.fullmatch(_SERVICE_LINK, n)
     ]
     if not unknown:
         return []
@@ -238,6 +250,6 @@ def _problem(detail: ErrorDetails, environment: Mapping[str, str]) -> str:
         return f"{name} is {'empty' if name in environment else 'missing'}"
     message = detail["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
-    if _SECRET.search(name):
+    if re.search(_NOT_TO_SHOW, name):
         return f"{name}: {message}"
     return f"{name}: {detail['input']!r}: {message}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 YesOrNo = Literal["true", "false"]
@@ -13,6 +13,8 @@ YesOrNo = Literal["true", "false"]
 
 class ToolSettings(BaseSettings):
     """What one tool's users may have set; each format says which of these are its own."""
+
+    model_config = SettingsConfigDict(defer_build=True)
 
     lock_id: str | None = Field(
         None,

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from mooring.formats import Applied, Facts, Options, envsub
+from mooring.formats import Applied, Facts, Options
 from mooring.formats.folder import files, source_of, strays
 from mooring.lexer import Statement, UnfinishedError, split
 from mooring.migration import Folder, Invalid, Migration, Order, Script, problems_of, script_of
@@ -25,7 +25,7 @@ MAKES_SCHEMA = False
 
 _FILE = re.compile(r"([+-]?[0-9]+)_.*\.(sql|go)", re.DOTALL)
 _LARGEST = 2**63 - 1
-_ANNOTATION = re.compile(r"^[^\S\n]*--[^\n]*\+goose[^\n]*$", re.MULTILINE)
+_ANNOTATION = r"(?m)^[^\S\n]*--[^\n]*\+goose[^\n]*$"
 _KNOWN = {
     known.upper(): known
     for known in ("Up", "Down", "StatementBegin", "StatementEnd", "NO TRANSACTION", "ENVSUB ON", "ENVSUB OFF")
@@ -188,7 +188,7 @@ def _version(name: str) -> int | None:
 
 def _annotations(text: str, name: str, problems: list[str]) -> Iterator[tuple[int, int, int, str]]:
     """Each annotation: the number of its line, where the line starts and ends, and its words as goose spells them."""
-    for found in _ANNOTATION.finditer(text):
+    for found in re.finditer(_ANNOTATION, text):
         number = text.count("\n", 0, found.start()) + 1
         words = _words(found.group())
         if found.group()[0] != "-":
@@ -212,9 +212,11 @@ def _expand(text: str, name: str, problems: list[str]) -> str:
     """The text with the environment's variables in it where ENVSUB is on, line by line, as goose does it."""
     if "ENVSUB" not in text.upper():
         return text
+    from mooring.formats import envsub
+
     lines, expanding = text.split("\n"), False
     for index, line in enumerate(lines):
-        if _ANNOTATION.fullmatch(line):
+        if re.fullmatch(_ANNOTATION, line):
             expanding = {"ENVSUB ON": True, "ENVSUB OFF": False}.get(_words(line).upper(), expanding)
         elif expanding and not line.lstrip().startswith("--"):
             try:
