@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from mooring import errors
-from mooring.settings import describe
+from mooring.tool_settings import describe
 
 
 README = Path(__file__).parent.parent / "README.md"

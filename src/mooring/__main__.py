@@ -47,11 +47,20 @@ def main() -> NoReturn:
     sys.meta_path.insert(0, Lazily)
     # Modules are no garbage: neither while they are loaded nor at the end is there a point in looking for some in them.
     gc.disable()
+    if set(sys.argv[1:2]) & {"up", "verify", "status"}:
+        from mooring import database  # with psycopg, which is half of what there is to load
+
+        database.begin(os.environ)
     from mooring.cli import run
 
     gc.freeze()
     gc.enable()
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if "alembic" not in sys.modules:  # whose revisions are programs, and may have something to do at the end
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def _settings_help() -> str:
     """Every setting, for `--help` alone: nothing else should load them before it must."""
     if not {"-h", "--help"} & set(sys.argv):
         return ""
-    from mooring.settings import describe
+    from mooring.tool_settings import describe
 
     settings = (f"  {name} ({default})\n      {meaning}" for name, default, meaning in describe())
     return "settings, all from the environment:\n" + "\n".join(settings)

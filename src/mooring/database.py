@@ -5,15 +5,19 @@ from __future__ import annotations
 import random
 import re
 import socket
+import threading
 import time
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import psycopg
 
 from mooring.errors import DatabaseUnreachable, NotPermitted
-from mooring.settings import Settings
 from mooring.wire import Connection, Query
 
+
+if TYPE_CHECKING:
+    from mooring.settings import Settings
 
 _ATTEMPT = 10
 """Seconds that one attempt may take, so that a server that hangs is tried again."""
@@ -33,6 +37,45 @@ _HINT = (
 )
 
 
+class Begun(threading.Thread):
+    """A first attempt that is under way."""
+
+    def __init__(self, url: str, service: str) -> None:
+        super().__init__(daemon=True)
+        self.key = (url, service)
+        self._connection: Connection | None = None
+        self._error: psycopg.Error = psycopg.errors.ConnectionTimeout("connection timeout expired")
+
+    def run(self) -> None:
+        """Connect."""
+        try:
+            self._connection = _open(*self.key, _ATTEMPT)
+        except psycopg.Error as error:
+            self._error = error
+
+    def result(self, timeout: int) -> Connection:
+        """What came of it, after at most so many seconds. Raises psycopg.OperationalError."""
+        self.join(timeout)
+        if self._connection is None:
+            raise self._error
+        return self._connection
+
+
+_begun: list[Begun] = []
+"""The attempt that `begin` has begun and nobody has asked for."""
+
+
+def begin(environment: Mapping[str, str]) -> None:
+    """Begin to connect before the settings are read: most of it is waiting for the network, and the rest can load meanwhile.
+
+    Whether it was right to do so, the settings decide: only an attempt with their URL and service is used.
+    """
+    if "MOORING_DATABASE_URL_FILE" not in environment:
+        attempt = Begun(environment.get("MOORING_DATABASE_URL", ""), environment.get("MOORING_SERVICE", ""))
+        attempt.start()
+        _begun.append(attempt)
+
+
 def connect(settings: Settings, waiting: Callable[[str], None]) -> Connection:
     """A connection to a primary, in autocommit mode, so that every transaction is written out.
 
@@ -44,7 +87,7 @@ def connect(settings: Settings, waiting: Callable[[str], None]) -> Connection:
     while True:
         left = deadline - time.monotonic()
         try:
-            connection = open_one(settings, max(2, min(_ATTEMPT, round(left))))
+            connection = _next(settings, max(2, min(_ATTEMPT, round(left))))
         except psycopg.OperationalError as error:
             reason = _reason(error)
         else:
@@ -69,12 +112,27 @@ def connect(settings: Settings, waiting: Callable[[str], None]) -> Connection:
 
 def open_one(settings: Settings, timeout: int = _ATTEMPT) -> Connection:
     """A connection at the first attempt. Raises psycopg.OperationalError."""
+    return _open(*_key(settings), timeout)
+
+
+def _next(settings: Settings, timeout: int) -> Connection:
+    """The attempt that was begun, or a new one."""
+    begun = _begun.pop() if _begun else None
+    return begun.result(timeout) if begun and begun.key == _key(settings) else open_one(settings, timeout)
+
+
+def _key(settings: Settings) -> tuple[str, str]:
+    """What decides about a connection."""
+    return settings.database_url.get_secret_value() if settings.database_url else "", settings.service
+
+
+def _open(url: str, service: str, timeout: int) -> Connection:
     return psycopg.connect(
-        settings.database_url.get_secret_value() if settings.database_url else "",
+        url,
         autocommit=True,
         prepare_threshold=None,
         connect_timeout=timeout,
-        application_name=f"mooring {settings.service}"[:63],
+        application_name=f"mooring {service}"[:63],
         client_encoding="UTF8",
         tcp_user_timeout=10_000,
         keepalives_idle=4,

@@ -19,7 +19,6 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from mooring.errors import SettingsInvalid
 from mooring.names import LONGEST, TableName, parse
-from mooring.tool_settings import ToolSettings
 
 
 PREFIX = "MOORING_"
@@ -91,11 +90,11 @@ Table = Annotated[TableName, PlainValidator(_table)]
 Listed = BeforeValidator(_list)
 
 
-class Settings(ToolSettings):
+class Settings(BaseSettings):
     """What one service's init container is told."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, arbitrary_types_allowed=True, defer_build=False
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, arbitrary_types_allowed=True
     )
 
     service: Annotated[str, BeforeValidator(_service)] = Field(
@@ -162,13 +161,23 @@ class Settings(ToolSettings):
         """The environment, and the files that it names: nothing else is looked for."""
         return init_settings, env_settings
 
+    @property
+    def tool_options(self) -> Mapping[str, str]:
+        """The tool's own options that are set: none of them, unless these are ToolSettings."""
+        return {}
+
 
 def load(environment: Mapping[str, str] = os.environ) -> Settings:
     """The settings of this process. Raises SettingsInvalid with every problem of every setting."""
-    values, problems = _from_files(environment)
-    problems += _unknown(environment)
+    model = Settings
+    if not _names(environment) <= _known(model):
+        from mooring.tool_settings import ToolSettings  # takes time, and most services have no use for it
+
+        model = ToolSettings
+    values, problems = _from_files(environment, model)
+    problems += _unknown(environment, model)
     try:
-        settings = Settings(**values)
+        settings = model(**values)
     except ValidationError as error:
         problems += [_problem(detail, environment) for detail in error.errors(include_url=False)]
         raise SettingsInvalid(*problems, hint=_HINT) from None
@@ -177,37 +186,24 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
     return settings
 
 
-def describe() -> list[tuple[str, str, str]]:
-    """Each setting's name, its default as one would write it, and its meaning."""
-    found = []
-    fields = Settings.model_fields
-    for field in sorted(fields, key=lambda name: name in ToolSettings.model_fields):
-        info = fields[field]
-        default = info.default
-        if info.is_required():
-            text = "required"
-        elif default in (None, ()):
-            text = "none"
-        elif isinstance(default, bool):
-            text = str(default).lower()
-        elif isinstance(default, tuple):
-            text = ",".join(map(str, default))
-        elif isinstance(default, int | float):
-            text = f"{default / 60:g}m" if default % 60 == 0 and default > 60 else f"{default:g}s"  # noqa: PLR2004
-        else:
-            text = str(default)
-        found.append((PREFIX + field.upper(), text, info.description or ""))
-    return found
-
-
 _HINT = "See `mooring up --help` for every setting."
 
 
-def _from_files(environment: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+def _names(environment: Mapping[str, str]) -> set[str]:
+    """What could be a setting."""
+    return {name for name in environment if name.startswith(PREFIX) and not re.fullmatch(_SERVICE_LINK, name)}
+
+
+def _known(model: type[Settings]) -> set[str]:
+    """What is a setting."""
+    return {PREFIX + field.upper() + end for field in model.model_fields for end in ("", "_FILE")}
+
+
+def _from_files(environment: Mapping[str, str], model: type[Settings]) -> tuple[dict[str, Any], list[str]]:
     """What `<NAME>_FILE` variables point to, without the newline that editors and `echo` put at a file's end."""
     values: dict[str, Any] = {}
     problems = []
-    for field in Settings.model_fields:
+    for field, info in model.model_fields.items():
         name = PREFIX + field.upper()
         path = environment.get(f"{name}_FILE")
         if not path:
@@ -219,27 +215,20 @@ def _from_files(environment: Mapping[str, str]) -> tuple[dict[str, Any], list[st
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
             problems.append(f"{name}_FILE: {path}: {reason}")
-            values[field] = _default(field)
+            # Any value keeps a setting whose file is unreadable from being called missing too.
+            values[field] = "?" if info.is_required() else info.get_default()
     return values, problems
 
 
-def _default(field: str) -> object:
-    """A value that keeps a setting whose file is unreadable from being called missing too."""
-    return Settings.model_fields[field].get_default() if not Settings.model_fields[field].is_required() else "?"
-
-
-def _unknown(environment: Mapping[str, str]) -> list[str]:
+def _unknown(environment: Mapping[str, str], model: type[Settings]) -> list[str]:
     """MOORING_* variables that are no setting: each is most likely a typing error."""
-    known = [PREFIX + field.upper() for field in Settings.model_fields]
-    known += [f"{name}_FILE" for name in known]
-    unknown = [
-        n for n in sorted(environment) if n.startswith(PREFIX) and n not in known and not re.fullmatch(_SERVICE_LINK, n)
-    ]
+    known = _known(model)
+    unknown = sorted(_names(environment) - known)
     if not unknown:
         return []
     from difflib import get_close_matches
 
-    near = {name: get_close_matches(name, known, n=1) for name in unknown}
+    near = {name: get_close_matches(name, sorted(known), n=1) for name in unknown}
     return [f"{name} is not a setting" + "".join(f"; did you mean {one}?" for one in near[name]) for name in unknown]
 
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from mooring.settings import PREFIX, Settings
 
 
 YesOrNo = Literal["true", "false"]
 
 
-class ToolSettings(BaseSettings):
-    """What one tool's users may have set; each format says which of these are its own."""
-
-    model_config = SettingsConfigDict(defer_build=True)
+class ToolSettings(Settings):
+    """What one tool's users may have set, too; each format says which of these are its own."""
 
     lock_id: str | None = Field(
         None,
@@ -62,7 +62,31 @@ class ToolSettings(BaseSettings):
     )
 
     @property
-    def tool_options(self) -> dict[str, str]:
+    def tool_options(self) -> Mapping[str, str]:
         """Those that are set, under the names of their settings without MOORING_."""
-        values = ((name, getattr(self, name)) for name in ToolSettings.model_fields)
+        values = ((name, getattr(self, name)) for name in OPTIONS)
         return {name.upper(): value for name, value in values if value is not None}
+
+
+OPTIONS = [name for name in ToolSettings.model_fields if name not in Settings.model_fields]
+
+
+def describe() -> list[tuple[str, str, str]]:
+    """Each setting's name, its default as one would write it, and its meaning."""
+    found = []
+    for field, info in ToolSettings.model_fields.items():
+        default = info.default
+        if info.is_required():
+            text = "required"
+        elif default in (None, ()):
+            text = "none"
+        elif isinstance(default, bool):
+            text = str(default).lower()
+        elif isinstance(default, tuple):
+            text = ",".join(map(str, default))
+        elif isinstance(default, int | float):
+            text = f"{default / 60:g}m" if default % 60 == 0 and default > 60 else f"{default:g}s"  # noqa: PLR2004
+        else:
+            text = str(default)
+        found.append((PREFIX + field.upper(), text, info.description or ""))
+    return found

@@ -11,7 +11,7 @@ import yaml
 
 from mooring.errors import SettingsInvalid
 from mooring.settings import PREFIX, Settings, load
-from mooring.tool_settings import ToolSettings
+from mooring.tool_settings import OPTIONS
 from tests.chart.helm import CHART, LEAST, ROOT, environment, merged, migrate, refusal
 from tests.chart.values import camel_case, values
 
@@ -25,15 +25,14 @@ ELSEWHERE = {
 
 def test_every_setting_has_a_value() -> None:
     known = {value.path for value in values()}
-    fields = Settings.model_fields.keys() - ToolSettings.model_fields.keys()
-    assert {ELSEWHERE.get(field, camel_case(field)) for field in fields} - {None} <= known
+    assert {ELSEWHERE.get(field, camel_case(field)) for field in Settings.model_fields} - {None} <= known
 
 
 def test_every_option_of_a_tool_has_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those in the schema are all that there are, and each reaches its setting."""
     choices = {name: option.get("enum", ["1"])[0] for name, option in schema("toolOptions")["properties"].items()}
     settings = _load(environment(migrate({"toolOptions": choices})), monkeypatch)
-    expected = {field: choices.pop(camel_case(field)) for field in ToolSettings.model_fields}
+    expected = {field: choices.pop(camel_case(field)) for field in OPTIONS}
     assert {field: getattr(settings, field) for field in expected} == expected
     assert not choices
 
@@ -43,8 +42,7 @@ def test_every_value_reaches_its_setting(monkeypatch: pytest.MonkeyPatch) -> Non
     everything = yaml.safe_load((ROOT / "tests/chart/everything.yaml").read_text(encoding="utf-8"))
     variables = environment(migrate(everything))
     settings = _load(variables, monkeypatch)
-    fields = {field: info for field, info in Settings.model_fields.items() if field not in ToolSettings.model_fields}
-    left = {field for field, info in fields.items() if getattr(settings, field) == info.default}
+    left = {field for field, info in Settings.model_fields.items() if getattr(settings, field) == info.default}
     assert left == {"termination_log"}
     assert [str(table) for table in settings.expected_tables] == everything["expectedTables"]
     assert settings.out_of_order == tuple(everything["outOfOrder"])

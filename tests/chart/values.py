@@ -15,7 +15,7 @@ from typing import Any, get_args
 import yaml
 from pydantic.fields import FieldInfo
 
-from mooring.tool_settings import ToolSettings
+from mooring.tool_settings import OPTIONS, ToolSettings
 
 
 CHART = Path(__file__).parents[2] / "chart"
@@ -91,7 +91,7 @@ def schema(text: str) -> str:
     """The schema with the options that the tools have in Mooring's settings."""
     before, start, rest = text.partition('    "toolOptions": {\n')
     _, end, after = rest.partition("\n    },\n")
-    options = (f'        "{camel_case(name)}": {_choice(info)}' for name, info in ToolSettings.model_fields.items())
+    options = (f'        "{camel_case(name)}": {_choice(ToolSettings.model_fields[name])}' for name in OPTIONS)
     lines = ['      "type": "object",', '      "additionalProperties": false,', '      "properties": {']
     return before + start + "\n".join([*lines, ",\n".join(options), "      }"]) + end + after
 

@@ -9,7 +9,8 @@ import pytest
 
 from mooring.errors import SettingsInvalid
 from mooring.names import TableName
-from mooring.settings import Settings, describe, load
+from mooring.settings import Settings, load
+from mooring.tool_settings import describe
 
 
 @pytest.fixture(autouse=True)

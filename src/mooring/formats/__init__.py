@@ -121,18 +121,18 @@ def read(options: Options, name: str | None) -> tuple[Format, Folder]:
 
     Raises MigrationsInvalid, or SettingsInvalid where an option is set that is another tool's.
     """
-    if name:
-        found = tool(name)
-    else:
-        from mooring.formats.detect import detect
+    from mooring.formats.detect import detect
+    from mooring.formats.folder import content
 
-        found = detect(options)
-    if others := sorted(options.tool.keys() - found.OPTIONS):
-        raise SettingsInvalid(*(f"MOORING_{option} is not for migrations of {found.NAME}" for option in others))
     try:
+        found = tool(name) if name else detect(options)
+        if others := sorted(options.tool.keys() - found.OPTIONS):
+            raise SettingsInvalid(*(f"MOORING_{option} is not for migrations of {found.NAME}" for option in others))
         return found, found.read(options)
     except Invalid as error:
         raise MigrationsInvalid(*error.problems) from None
+    finally:
+        content.cache_clear()
 
 
 def tool(name: str) -> Format:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mooring.errors import MigrationsInvalid
 from mooring.formats import TOOLS, Format, Options, tool
-from mooring.formats.folder import files
+from mooring.formats.folder import content, files
 
 
 _NAMES = {
@@ -47,7 +47,7 @@ def _signs(folder: Path, ignore: Sequence[str]) -> Iterator[str]:
         yield from (one for one, names in _NAMES.items() if names.fullmatch(name))
         if readers := [(one, line) for one, (names, line) in _LINES.items() if names.fullmatch(name)]:
             try:
-                content = path.read_bytes()
+                data = content(path)
             except OSError:
                 continue  # what is wrong with it is for the tool that reads it
-            yield from (one for one, line in readers if line.search(content))
+            yield from (one for one, line in readers if line.search(data))

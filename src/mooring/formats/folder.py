@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 
 from mooring.errors import MigrationsInvalid
@@ -59,10 +60,16 @@ def _entries(folder: Path, ignore: Sequence[str]) -> list[os.DirEntry[str]]:
     raise MigrationsInvalid(problem, hint=hint)
 
 
+@cache
+def content(path: Path) -> bytes:
+    """A file's content, kept until `formats.read` is done: whose a folder is may be found out by looking into its files."""
+    return path.read_bytes()
+
+
 def source_of(path: Path, name: str, encoding: str = "utf-8") -> Source:
     """A migration's text. Raises Invalid with what keeps it from being one."""
     try:
-        data = path.read_bytes()
+        data = content(path)
     except OSError as error:
         raise Invalid(f"{name}: {(error.strerror or str(error)).lower()}") from error
     try:
