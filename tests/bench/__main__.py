@@ -1,0 +1,255 @@
+"""`make bench`: what a run costs, beside the peers, in one go on one machine. Prints tables in Markdown.
+
+Nothing here is asserted: times differ from machine to machine, and only their ratios within one run say something.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import psycopg
+
+from mooring import embedded
+from tests.bench.tools import IMPORTS, OURS, Command, Place, Tool, installed
+from tests.bench.wire import Distance
+
+
+PASSWORD = "secret"  # noqa: S105 - of a server that lives for the measurement
+DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
+FILES = 200
+
+
+class Cost(NamedTuple):
+    """What one process took."""
+
+    wall: float
+    cpu: float
+    """Both in seconds."""
+    memory: float
+    """At most, in MB."""
+    code: int
+
+
+class Bench:
+    """A server, and folders of migrations."""
+
+    def __init__(self, port: int, root: Path) -> None:
+        self.port = port
+        self.root = root
+
+    def sql(self, text: str, database: str = "postgres") -> list[tuple[object, ...]]:
+        """Run one statement."""
+        url = Place(self.port, database, PASSWORD).url()
+        with psycopg.connect(url, autocommit=True) as connection:
+            cursor = connection.execute(text.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def fresh(self, database: str = "bench") -> None:
+        """Make a database anew."""
+        self.sql(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
+        self.sql(f"CREATE DATABASE {database}")
+
+    def start(self, tool: Tool, port: int = 0, count: int = FILES) -> Callable[[], Cost]:
+        """Start a tool; to be called for what it has cost."""
+        place = Place(port or self.port, "bench", PASSWORD)
+        return started(*tool.command(tool.folder(self.root, count), place))
+
+    def run(self, tool: Tool, port: int = 0, count: int = FILES) -> Cost:
+        """Run a tool, which has to succeed."""
+        cost = self.start(tool, port, count)()
+        if cost.code:
+            sys.exit(f"{tool.name} ended with {cost.code}")
+        return cost
+
+
+def started(command: Command, environment: Mapping[str, str]) -> Callable[[], Cost]:
+    """Start a process; to be called for what it has cost."""
+    begun = time.perf_counter()
+    silent = subprocess.DEVNULL
+    process = subprocess.Popen(command, env=os.environ | environment, stdout=silent, stderr=silent)
+
+    def ended() -> Cost:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        wall = time.perf_counter() - begun
+        return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000, process.returncode)
+
+    return ended
+
+
+@contextmanager
+def serving() -> Iterator[Bench]:
+    """PostgreSQL 15 on loopback, with a password as servers have it."""
+    binaries = DEBIAN_15 if DEBIAN_15.exists() else None
+    with embedded.server(15 if binaries else 16, binaries=binaries) as url, tempfile.TemporaryDirectory() as root:
+        bench = Bench(int(url.rpartition(":")[2]), Path(root))
+        bench.sql(f"ALTER ROLE postgres PASSWORD '{PASSWORD}'")
+        [[rules]] = bench.sql("SHOW hba_file")
+        Path(str(rules)).write_text("host all all 127.0.0.1/32 scram-sha-256\n", encoding="utf-8")
+        bench.sql("SELECT pg_reload_conf()")
+        yield bench
+
+
+def bare() -> Cost:
+    """The import of the three packages alone: what no run can do without, unless it takes care."""
+    return started([sys.executable, "-I", "-c", IMPORTS], {})()
+
+
+def typical(costs: Sequence[Cost]) -> Cost:
+    """The median of each figure."""
+    return Cost(*(statistics.median(values) for values in zip(*costs, strict=True)))
+
+
+def ratio(value: float, unit: float) -> str:
+    """A time, and how it compares to another."""
+    return f"{value:.3f} ({value / unit:.2f})"
+
+
+def peers(bench: Bench, runs: int) -> Iterator[Sequence[object]]:
+    """A row for each tool; the first of them is goose, to which the others are compared."""
+    far = Distance(bench.port, 10)
+    goose: list[float] = []
+    for tool in installed():
+        figures: list[float] = []
+        idle: list[Cost] = []
+        trips: list[int] = []
+        for port in (bench.port, far.port):
+            bench.fresh()
+            far.round_trips = 0
+            figures.append(bench.run(tool, port).wall)
+            trips.append(far.round_trips)
+            idle.append(typical([bench.run(tool, port) for _ in range(runs)]))
+        far.round_trips = 0
+        bench.run(tool, far.port)
+        figures += [cost.wall for cost in idle]
+        goose = goose or figures
+        columns = [ratio(one, two) for one, two in zip(figures, goose, strict=True)]
+        yield tool.name, columns[2], columns[3], *columns[:2], trips[1], far.round_trips, *_last(idle[0])
+
+
+def _last(cost: Cost) -> tuple[str, str]:
+    return f"{cost.cpu:.3f}", f"{cost.memory:.0f}"
+
+
+def yardstick(bench: Bench, runs: int) -> Iterator[Sequence[object]]:
+    """A no-op beside the bare import, turn and turn about, because machines get slower and faster while they run."""
+    bench.fresh()
+    bench.run(OURS)
+    far = Distance(bench.port, 10)
+    costs: dict[str, list[Cost]] = {"bare import": [], "no-op, 0 ms": [], "no-op, 10 ms": []}
+    for _ in range(runs * 4):
+        for name, cost in zip(costs, (bare(), bench.run(OURS), bench.run(OURS, far.port)), strict=True):
+            costs[name].append(cost)
+    unit = typical(costs["bare import"])
+    for name, some in costs.items():
+        cost = typical(some)
+        yield name, ratio(cost.wall, unit.wall), ratio(cost.cpu, unit.cpu), ratio(cost.memory, unit.memory)
+
+
+def herd(bench: Bench, size: int) -> Iterator[Sequence[object]]:
+    """So many at once on an empty database, and once more with nothing to do, beside one alone."""
+    for tool in installed():
+        row: list[object] = []
+        for first in (True, False):
+            if first:
+                bench.fresh()
+            alone = bench.start(tool)()
+            if first:
+                bench.fresh()
+            begun = time.perf_counter()
+            costs = [end() for end in [bench.start(tool) for _ in range(size)]]
+            wall = time.perf_counter() - begun
+            cpu = sum(cost.cpu for cost in costs)
+            row += [sum(cost.code != 0 for cost in costs), ratio(wall, alone.wall), ratio(cpu, alone.cpu)]
+        yield tool.name, *row
+
+
+def growth(bench: Bench, runs: int) -> Iterator[Sequence[object]]:
+    """A no-op as its history grows, and with many services' tables beside it."""
+    near = Distance(bench.port, 0)
+    for count in (10, 1000, 2000, 4000, 8000, 10000):
+        bench.fresh()
+        first = bench.run(OURS, count=count)
+        idle = typical([bench.run(OURS, count=count) for _ in range(runs)])
+        near.round_trips = 0
+        bench.run(OURS, near.port, count)
+        yield count, 1, f"{first.wall:.2f}", f"{first.memory:.0f}", f"{idle.wall:.3f}", *_last(idle), near.round_trips
+    bench.fresh()
+    bench.run(OURS)
+    names = ", ".join(f"_{number}" for number in range(99))
+    for name in names.split(", "):
+        for table in ("goose_bench", "goose_bench_ledger"):
+            copy = table.replace("bench", f"bench{name}")
+            bench.sql(f"CREATE TABLE {copy} (LIKE {table} INCLUDING ALL)", "bench")
+            bench.sql(f"INSERT INTO {copy} SELECT * FROM {table}", "bench")
+    idle = typical([bench.run(OURS) for _ in range(runs)])
+    near.round_trips = 0
+    bench.run(OURS, near.port)
+    yield FILES, 100, "", "", f"{idle.wall:.3f}", *_last(idle), near.round_trips
+
+
+def images() -> Iterator[Sequence[object]]:
+    """The images' sizes, of those that there are."""
+    for image in ("mooring", "mooring-alembic"):
+        found = subprocess.run(
+            ["docker", "image", "inspect", "--format", "{{.Size}}", image], capture_output=True, text=True, check=False
+        )
+        if found.returncode == 0:
+            packed = subprocess.run(f"docker save {image} | gzip | wc -c", shell=True, capture_output=True, check=True)  # noqa: S602
+            yield image, f"{int(found.stdout) / 1e6:.1f}", f"{int(packed.stdout) / 1e6:.1f}"
+
+
+def show(title: str, columns: str, rows: Iterator[Sequence[object]]) -> None:
+    """Print a table as its rows come."""
+    names = columns.split(" | ")
+    lines = itertools.chain((names, ["---"] * len(names)), rows)
+    sys.stdout.write(f"\n{title}\n\n")
+    for line in lines:
+        sys.stdout.write(f"| {' | '.join(map(str, line))} |\n")
+        sys.stdout.flush()
+
+
+def main() -> None:
+    """Measure everything."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=5, help="how often to measure what is short (%(default)s)")
+    parser.add_argument("--herd", type=int, default=20, help="how many to start at once (%(default)s)")
+    wanted = parser.parse_args()
+    with serving() as bench:
+        show(
+            "A no-op beside the bare import of psycopg, structlog and pydantic-settings (ratio to it)",
+            "run | wall s | CPU s | peak MB",
+            yardstick(bench, wanted.runs),
+        )
+        show(
+            f"{FILES} files (ratio to goose)",
+            "tool | no-op, 0 ms | no-op, 10 ms | first apply, 0 ms | first apply, 10 ms | round trips, first"
+            " | round trips, no-op | no-op CPU s | no-op peak MB",
+            peers(bench, wanted.runs),
+        )
+        show(
+            f"{wanted.herd} at once (ratio to one alone)",
+            "tool | failed, first | wall s | CPU s | failed, no-op | wall s | CPU s",
+            herd(bench, wanted.herd),
+        )
+        show(
+            "A no-op as work grows",
+            "recorded | services | first apply, s | its peak MB | no-op, s | its CPU s | its peak MB | round trips",
+            growth(bench, wanted.runs),
+        )
+        show("Images", "image | on disk, MB | docker save, gzip, MB", images())
+
+
+if __name__ == "__main__":
+    main()
