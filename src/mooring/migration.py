@@ -107,7 +107,7 @@ def script_of(blocks: Sequence[Sequence[Statement]], *, transactional: bool) -> 
             if statement.verb in _BEGIN:
                 begun = True
                 unit += _characteristics(statement)
-            elif statement.verb in _COMMIT:
+            elif statement.verb in COMMIT:
                 begun = False
                 units += [tuple(unit)] if unit else []
                 unit = []
@@ -117,12 +117,13 @@ def script_of(blocks: Sequence[Sequence[Statement]], *, transactional: bool) -> 
             units.append(tuple(unit))
             unit = []
     units += [tuple(unit)] if unit else []
-    wrapped = bool(statements) and statements[0].verb in _BEGIN and statements[-1].verb in _COMMIT
+    wrapped = bool(statements) and statements[0].verb in _BEGIN and statements[-1].verb in COMMIT
     return Script(tuple(units), transactional=len(units) <= 1 and (transactional or wrapped))
 
 
 _BEGIN = {"BEGIN", "START"}
-_COMMIT = {"COMMIT", "END"}
+COMMIT = {"COMMIT", "END"}
+"""The verbs that end a transaction."""
 _ALONE = re.compile(
     r"VACUUM|ALTER SYSTEM|DISCARD ALL|(CREATE|DROP)( UNIQUE)? INDEX CONCURRENTLY|(CREATE|DROP) (DATABASE|TABLESPACE|SUBSCRIPTION)"
     r"|REINDEX( VERBOSE)? (SCHEMA|DATABASE|SYSTEM|(INDEX|TABLE) CONCURRENTLY)|ALTER TABLE .*DETACH PARTITION .*CONCURRENTLY"
