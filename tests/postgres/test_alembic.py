@@ -98,3 +98,9 @@ def test_a_value_takes_the_type_of_its_column(make_service: MakeService, databas
     assert put(make_service(), BASE, body).mooring().code == 0
     assert database.sql("SELECT c, j FROM a") == [("red", {}), ("red", {})]
     assert database.sql("SELECT pg_typeof(x)::text FROM b") == [("text",)]
+
+
+def test_a_statement_that_cannot_run_in_a_transaction_says_what_to_write(make_service: MakeService) -> None:
+    outcome = put(make_service(), BASE, "op.execute('VACUUM a')").mooring()
+    assert outcome.code == 30
+    assert outcome.event("failed")["hint"].startswith("In 2_x.py, put this statement below with op.get_context()")

@@ -25,6 +25,7 @@ COLUMNS: tuple[str, ...] = (
 OPTIONS: frozenset[str] = flyway_files.OPTIONS
 run = None
 MAKES_SCHEMA = True
+OUTSIDE = "Put executeInTransaction=false into {}.conf, and what must commit together elsewhere."
 
 fits = flyway_files.fits
 order = flyway_files.order

@@ -24,6 +24,7 @@ COLUMNS: tuple[str, ...] = ("version", "dirty")
 OPTIONS = frozenset({"X_MULTI_STATEMENT"})
 run = None
 MAKES_SCHEMA = False
+OUTSIDE = "Leave this statement alone in {}, and put the others elsewhere: then it runs outside a transaction."
 
 _FILE = re.compile(r"([0-9]+)_(.*)\.(down|up)\.(.*)", re.DOTALL)
 _LARGEST = 2**63 - 1
