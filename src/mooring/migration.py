@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from mooring.lexer import Source, Statement
+from mooring.lexer import GAP, Source, Statement
 
 
 Order = tuple[Any, ...]
@@ -151,5 +151,6 @@ def _unusable(statement: Statement) -> str:
 
 def _characteristics(begin: Statement) -> list[Statement]:
     """What BEGIN asks of its transaction, such as an isolation level, as a statement for Mooring's own transaction."""
-    asked = re.sub(r"(?i)^(BEGIN|START)(\s+(WORK|TRANSACTION))?\s*", "", begin.text)
-    return [replace(begin, text=f"SET TRANSACTION {asked}", words=("SET", "TRANSACTION"))] if asked else []
+    asked = re.sub(rf"(?i)^(BEGIN|START)({GAP}(WORK|TRANSACTION)\b)?", "", begin.text).lstrip()
+    named = set(begin.words) - {"BEGIN", "START", "WORK", "TRANSACTION"}
+    return [replace(begin, text=f"SET TRANSACTION {asked}", words=("SET", "TRANSACTION"))] if named else []
