@@ -20,7 +20,8 @@ def _pattern(words: str) -> re.Pattern[str]:
 
 
 _ALTER = "ALTER (?:FOREIGN )?TABLE (?:IF EXISTS )?(?:ONLY )?"
-_CREATE = "CREATE (?:(?:UNLOGGED|FOREIGN) )?TABLE (?:IF NOT EXISTS )?<table>(?! PARTITION OF )"
+# An atomic group, or a shorter name would be found where PARTITION OF follows: only "app" of app.t, or "if".
+_CREATE = "(?>CREATE (?:(?:UNLOGGED|FOREIGN) )?TABLE (?:IF NOT EXISTS )?<table>)(?! PARTITION OF )"
 _DROP = "DROP (?:FOREIGN )?TABLE (?:IF EXISTS )?<tables>"
 _RENAME = f"{_ALTER}<table> RENAME TO <new>"
 _MOVE = f"{_ALTER}<table> SET SCHEMA <new>"

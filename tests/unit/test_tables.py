@@ -19,6 +19,7 @@ from mooring.tables import left_behind
         ("CREATE TABLE a AS SELECT 1", ["a"]),
         ("CREATE TEMP TABLE a (); CREATE TEMPORARY TABLE b (); CREATE INDEX c ON d (e)", []),
         ("CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1)", []),
+        ('CREATE TABLE IF NOT EXISTS s.p1 PARTITION OF s.p DEFAULT; CREATE TABLE "s" . p2 PARTITION OF p DEFAULT', []),
         ("CREATE TABLE a (); CREATE TABLE b (); DROP TABLE IF EXISTS a, c CASCADE", ["b"]),
         ("CREATE TABLE a (); ALTER TABLE ONLY a RENAME TO b", ["b"]),
         ("CREATE TABLE a (x int); ALTER TABLE a RENAME COLUMN x TO y", ["a"]),
