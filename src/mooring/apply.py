@@ -132,7 +132,9 @@ def apply(target: Target, folder: Folder, pending: Sequence[Migration]) -> Itera
             _unrecorded(target, callback)
     except Failure as failure:
         raise failed(
-            failure.migration, failure.statement, failure.error, kept, pending, target.watch.blockers
+            *(failure.migration, failure.statement, failure.error, kept, pending),
+            outside=target.tool.OUTSIDE,
+            blockers=target.watch.blockers,
         ) from None
 
 

@@ -22,6 +22,7 @@ def failed(  # noqa: PLR0913, PLR0917 - all that there is to say
     error: psycopg.Error,
     kept: Sequence[Migration],
     pending: Sequence[Migration],
+    outside: str,
     blockers: Sequence[str] = (),
 ) -> MigrationFailed | LockTimeout:
     """The error for a migration that failed at a statement or, where that is None, when it was recorded or committed."""
@@ -63,7 +64,7 @@ def failed(  # noqa: PLR0913, PLR0917 - all that there is to say
     return kind(
         f"{':'.join(str(part) for part in place.values())}: {message}",
         details=details,
-        hint=_hint(error, migration),
+        hint=_hint(error, migration, outside),
         version=migration.version,
         **place,
         sqlstate=diagnosis.sqlstate,
@@ -80,10 +81,10 @@ def excerpt(text: str, line: int, column: int) -> list[str]:
     return [number + source[start : start + _WIDEST], " " * (len(number) - 2) + "| " + padding + "^"]
 
 
-def _hint(error: psycopg.Error, migration: Migration) -> str:
+def _hint(error: psycopg.Error, migration: Migration, outside: str) -> str:
     """What to do now."""
     if isinstance(error, psycopg.errors.ActiveSqlTransaction | psycopg.errors.InvalidTransactionTermination):
-        return f"Put a line -- +goose NO TRANSACTION at the top of {migration.name}, and what must commit together elsewhere."
+        return outside.format(migration.name)
     if isinstance(error, psycopg.errors.LockNotAvailable):
         return (
             "Let those who hold the table end their transactions, or set MOORING_LOCK_TIMEOUT higher for a quiet hour."

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from mooring.lexer import Source, Statement
+from mooring.lexer import GAP, Source, Statement
 
 
 Order = tuple[Any, ...]
@@ -105,7 +105,7 @@ def script_of(blocks: Sequence[Sequence[Statement]], *, transactional: bool) -> 
             if statement.verb in _BEGIN:
                 begun = True
                 unit += _characteristics(statement)
-            elif statement.verb in _COMMIT:
+            elif statement.verb in COMMIT:
                 begun = False
                 units += [tuple(unit)] if unit else []
                 unit = []
@@ -115,12 +115,13 @@ def script_of(blocks: Sequence[Sequence[Statement]], *, transactional: bool) -> 
             units.append(tuple(unit))
             unit = []
     units += [tuple(unit)] if unit else []
-    wrapped = bool(statements) and statements[0].verb in _BEGIN and statements[-1].verb in _COMMIT
+    wrapped = bool(statements) and statements[0].verb in _BEGIN and statements[-1].verb in COMMIT
     return Script(tuple(units), transactional=len(units) <= 1 and (transactional or wrapped))
 
 
 _BEGIN = {"BEGIN", "START"}
-_COMMIT = {"COMMIT", "END"}
+COMMIT = {"COMMIT", "END"}
+"""The verbs that end a transaction."""
 _ALONE = (
     r"VACUUM|ALTER SYSTEM|DISCARD ALL|(CREATE|DROP)( UNIQUE)? INDEX CONCURRENTLY|(CREATE|DROP) (DATABASE|TABLESPACE|SUBSCRIPTION)"
     r"|REINDEX( VERBOSE)? (SCHEMA|DATABASE|SYSTEM|(INDEX|TABLE) CONCURRENTLY)|ALTER TABLE .*DETACH PARTITION .*CONCURRENTLY"
@@ -148,5 +149,6 @@ def _unusable(statement: Statement) -> str:
 
 def _characteristics(begin: Statement) -> list[Statement]:
     """What BEGIN asks of its transaction, such as an isolation level, as a statement for Mooring's own transaction."""
-    asked = re.sub(r"(?i)^(BEGIN|START)(\s+(WORK|TRANSACTION))?\s*", "", begin.text)
-    return [begin._replace(text=f"SET TRANSACTION {asked}", words=("SET", "TRANSACTION"))] if asked else []
+    asked = re.sub(rf"(?i)^(BEGIN|START)({GAP}(WORK|TRANSACTION)\b)?", "", begin.text).lstrip()
+    named = set(begin.words) - {"BEGIN", "START", "WORK", "TRANSACTION"}
+    return [begin._replace(text=f"SET TRANSACTION {asked}", words=("SET", "TRANSACTION"))] if named else []

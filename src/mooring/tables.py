@@ -20,35 +20,56 @@ def _pattern(words: str) -> re.Pattern[str]:
 
 
 _ALTER = "ALTER (?:FOREIGN )?TABLE (?:IF EXISTS )?(?:ONLY )?"
-_CREATE = "CREATE (?:(?:UNLOGGED|FOREIGN) )?TABLE (?:IF NOT EXISTS )?<table>(?! PARTITION OF )"
+# An atomic group, or a shorter name would be found where PARTITION OF follows: only "app" of app.t, or "if".
+_CREATE = "(?>CREATE (?:(?:UNLOGGED|FOREIGN) )?TABLE (?:IF NOT EXISTS )?<table>)(?! PARTITION OF )"
 _DROP = "DROP (?:FOREIGN )?TABLE (?:IF EXISTS )?<tables>"
 _RENAME = f"{_ALTER}<table> RENAME TO <new>"
 _MOVE = f"{_ALTER}<table> SET SCHEMA <new>"
 _ATTACH = f"{_ALTER}{NAME} ATTACH PARTITION <table>"
 _DROP_SCHEMA = "DROP SCHEMA (?:IF EXISTS )?<tables>"
+_RENAME_SCHEMA = "ALTER SCHEMA <table> RENAME TO <new>"
+_TAKES_AWAY = re.compile(r"\b(DROP|RENAME|SCHEMA)\b", re.IGNORECASE)
 
 
 def left_behind(statements: Iterable[Statement]) -> set[TableName]:
-    """The tables that are there after these statements, as far as their text tells: none of them partitions."""
+    """The tables that are there after these statements, as far as their text tells: none of them partitions.
+
+    A table that may be gone is not among them: what is missing would be taken for proof that another service was here.
+    """
     tables: set[TableName] = set()
     for statement in statements:
         text = statement.text
         if found := _pattern(_CREATE).match(text):
             tables.add(_name(found["name"]))
         elif found := _pattern(_DROP).match(text):
-            tables -= {_name(name) for name in re.findall(NAME, found["names"])}
+            tables -= {table for name in re.findall(NAME, found["names"]) for table in _meant(_name(name), tables)}
         elif found := _pattern(_RENAME).match(text):
-            old = _name(found["name"])
-            tables = (tables - {old}) | ({TableName(old.schema, _part(found["new"]))} if old in tables else set())
+            old = _meant(_name(found["name"]), tables)
+            tables = (tables - old) | {TableName(table.schema, _part(found["new"])) for table in old}
         elif found := _pattern(_MOVE).match(text):
-            old = _name(found["name"])
-            tables = (tables - {old}) | ({TableName(_part(found["new"]), old.name)} if old in tables else set())
+            old = _meant(_name(found["name"]), tables)
+            tables = (tables - old) | {TableName(_part(found["new"]), table.name) for table in old}
         elif found := _pattern(_ATTACH).match(text):
-            tables.discard(_name(found["name"]))
+            tables -= _meant(_name(found["name"]), tables)
         elif found := _pattern(_DROP_SCHEMA).match(text):
             schemas = {_part(schema) for schema in re.findall(IDENTIFIER, found["names"])}
             tables = {table for table in tables if table.schema not in schemas}
+        elif found := _pattern(_RENAME_SCHEMA).match(text):
+            old = {table for table in tables if table.schema == _part(found["name"])}
+            tables = (tables - old) | {TableName(_part(found["new"]), table.name) for table in old}
+        elif statement.verb == "DO" and _TAKES_AWAY.search(text):
+            words = set(re.findall(r"\w+", text.lower()))
+            tables = {table for table in tables if not words.issuperset(re.findall(r"\w+", table.name.lower()))}
     return tables
+
+
+def _meant(name: TableName, tables: Iterable[TableName]) -> set[TableName]:
+    """Those that a name may stand for: where one of two names has no schema, they may be the same table's."""
+    return {
+        one
+        for one in tables
+        if one.name == name.name and (one.schema == name.schema or None in {one.schema, name.schema})
+    }
 
 
 def _name(text: str) -> TableName:

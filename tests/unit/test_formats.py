@@ -81,6 +81,27 @@ def test_golang_migrate_sends_a_file_at_once_unless_told_otherwise(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
+    ("sql", "transactional"),
+    [
+        ("CALL p();", False),
+        ("REINDEX (CONCURRENTLY) TABLE t;", False),
+        ("CLUSTER", False),
+        ("DO $$ BEGIN DELETE FROM t; COMMIT; END $$", False),
+        ("ALTER TABLE s.t DETACH PARTITION s.t1 CONCURRENTLY", False),
+        ("DO $$ BEGIN DELETE FROM t; END $$", True),
+        ("ALTER TABLE s.t DETACH PARTITION s.t1", True),
+        ("CALL p(); SELECT 1;", True),
+    ],
+)
+def test_golang_migrate_runs_alone_what_may_not_be_in_a_transaction(
+    tmp_path: Path, sql: str, transactional: bool
+) -> None:
+    put(tmp_path, **{"1_a.up": sql})
+    [found] = read(golang_migrate, tmp_path)
+    assert found.script.transactional is transactional
+
+
+@pytest.mark.parametrize(
     ("rows", "ledger", "versions"),
     [
         ([], {}, []),

@@ -25,7 +25,9 @@ def test_without_a_transaction_each_statement_is_a_unit() -> None:
     assert units("SELECT 1; SELECT 2;", transactional=False) == [["SELECT 1"], ["SELECT 2"]]
 
 
-@pytest.mark.parametrize("begin", ["BEGIN", "begin work", "START TRANSACTION"])
+@pytest.mark.parametrize(
+    "begin", ["BEGIN", "begin work", "START TRANSACTION", "BEGIN /* y */", "BEGIN -- y\n WORK /* z */"]
+)
 @pytest.mark.parametrize("transactional", [True, False])
 def test_a_file_that_wraps_itself_is_transactional_without_its_begin_and_commit(
     begin: str, transactional: bool
@@ -38,6 +40,8 @@ def test_a_file_that_wraps_itself_is_transactional_without_its_begin_and_commit(
 def test_what_begin_asks_for_is_asked_of_the_transaction() -> None:
     text = "BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT 1; END;"
     assert units(text, transactional=True) == [["SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", "SELECT 1"]]
+    text = "START /* y */ TRANSACTION READ ONLY; SELECT 1; END;"
+    assert units(text, transactional=True) == [["SET TRANSACTION READ ONLY", "SELECT 1"]]
 
 
 def test_a_file_that_commits_in_the_middle_is_not_transactional() -> None:

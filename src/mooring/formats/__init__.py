@@ -78,6 +78,8 @@ class Format(Protocol):
     """The tool's own options: the names of their settings without MOORING_."""
     MAKES_SCHEMA: bool
     """Whether the tool makes the version table's schema where it is not there."""
+    OUTSIDE: str
+    """What to do with a statement that cannot run in a transaction; {} is its file."""
 
     def read(self, options: Options) -> Folder:
         """What the folders have.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from mooring.formats import Applied, Facts, Options
 from mooring.formats.folder import files, source_of
 from mooring.lexer import Source, Statement, UnfinishedError, split
-from mooring.migration import Folder, Invalid, Migration, Order, Script
+from mooring.migration import COMMIT, Folder, Invalid, Migration, Order, Script
 from mooring.names import TableName, quote
 
 
@@ -28,6 +28,7 @@ NAME = "alembic"
 COLUMNS: tuple[str, ...] = ("version_num",)
 OPTIONS = frozenset({"VERSION_LOCATIONS", "RECURSIVE_VERSION_LOCATIONS", "ENV_PY"})
 MAKES_SCHEMA = False
+OUTSIDE = "In {}, put this statement below with op.get_context().autocommit_block():."
 
 _FILE = re.compile(r"(?!\.\#|__init__)(.*\.py)")
 _GRAPH = ("revision", "down_revision", "depends_on", "branch_labels")
@@ -214,7 +215,7 @@ def _ordered(found: dict[str, Revision], problems: list[str]) -> list[Revision]:
 def parse(migration: Migration) -> Script:
     """What a revision will do to tables, as far as its text tells: evidence that it ran, and nothing that Mooring sends.
 
-    It is not transactional if it has an autocommit block, which commits all before it.
+    It is not transactional if it has an autocommit block, or a COMMIT of its own: either commits all before it.
     """
     statements: list[Statement] = []
     upgrade = [node for node in ast.parse(migration.source.text).body if getattr(node, "name", "") == "upgrade"]
@@ -224,7 +225,7 @@ def parse(migration: Migration) -> Script:
     )
     blocks = False
     for call in calls:
-        name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+        name = getattr(call.func, "attr", getattr(call.func, "id", ""))
         blocks = blocks or name == "autocommit_block"
         texts = [one.value for one in call.args if isinstance(one, ast.Constant) and isinstance(one.value, str)]
         keywords = {one.arg: one.value.value for one in call.keywords if isinstance(one.value, ast.Constant)}
@@ -238,10 +239,11 @@ def parse(migration: Migration) -> Script:
             }
             sql = form[name].format(table, *(quote(one) for one in texts[1:2]))
             statements.append(Statement(migration.source, sql, call.lineno, call.col_offset + 1, ()))
-        elif name == "execute" and texts:
+        elif name in {"execute", "text"} and texts:
             try:
                 found, rest = split(texts[0], source=migration.source)
             except UnfinishedError:
                 continue
             statements += [*found, *([rest] if rest else [])]
+    blocks = blocks or any(one.verb in COMMIT for one in statements)
     return Script((tuple(statements),) if statements else (), transactional=not blocks)

@@ -14,6 +14,8 @@ from traceback import extract_tb
 from typing import Any
 
 import psycopg
+from psycopg.adapt import Dumper
+from psycopg.pq import TransactionStatus
 
 from mooring import ledger
 from mooring.apply import OWN_ROLE, Failure, Target, lost
@@ -30,6 +32,7 @@ try:
     from alembic.config import Config
     from alembic.runtime.environment import EnvironmentContext
     from alembic.script import ScriptDirectory
+    from sqlalchemy.engine.interfaces import BindTyping
 except ModuleNotFoundError as error:
     raise MigrationsInvalid(
         f"these are Alembic revisions, and {error.name} is not installed",
@@ -116,18 +119,45 @@ def _step(  # noqa: PLR0913, PLR0917 - what one step of Alembic's needs
                 environment.configure(connection=connection)
                 with environment.begin_transaction():
                     environment.run_migrations()
+        if connection.in_transaction():
+            # The revision committed through SQLAlchemy, after which Alembic does not: its row would be rolled back silently.
+            connection.commit()
     except Exception as error:
         raise _failure(error, ran[-1][0] if ran else next(iter(files.values())), target.connection) from error
     return ran[-1][0], round((time.monotonic() - begun) * 1000)
 
 
+class _Values(Dumper):
+    """A tuple as psycopg2 writes one, and as IN takes it: (1, 2)."""
+
+    def dump(self, obj: tuple[object, ...]) -> bytes:
+        """Its text, which is put into the statement as it is."""
+        return b"(%s)" % b", ".join(psycopg.sql.Literal(one).as_bytes(self.connection) for one in obj)
+
+    quote = dump
+
+
 @contextmanager
 def _connection(raw: psycopg.Connection[Any]) -> Iterator[sqlalchemy.Connection]:
-    """Mooring's own connection, as SQLAlchemy wants one: a runner has one connection, and the lock is on it."""
+    """Mooring's own connection, as SQLAlchemy wants one: a runner has one connection, and the lock is on it.
+
+    It does as psycopg2 does, for which most revisions are written: values are put into the statement without a type, and
+    after a COMMIT among the statements the others commit on their own.
+    """
+    factory = raw.cursor_factory
     raw.autocommit = False
+    raw.cursor_factory = psycopg.ClientCursor
+    raw.adapters.register_dumper(tuple, _Values)
     engine = sqlalchemy.create_engine(
         "postgresql+psycopg://", creator=lambda: raw, poolclass=sqlalchemy.StaticPool, use_native_hstore=False
     )
+    engine.dialect.bind_typing = BindTyping.NONE
+
+    def stay_outside(*_: object) -> None:
+        if raw.info.transaction_status == TransactionStatus.IDLE and not raw.autocommit:
+            raw.autocommit = True
+
+    sqlalchemy.event.listen(engine, "after_cursor_execute", stay_outside)
     try:
         with engine.connect() as connection:
             yield connection
@@ -135,6 +165,7 @@ def _connection(raw: psycopg.Connection[Any]) -> Iterator[sqlalchemy.Connection]
         if not raw.closed:
             raw.rollback()
             raw.autocommit = True
+            raw.cursor_factory = factory
 
 
 def _execute(connection: sqlalchemy.Connection, query: Query) -> None:

@@ -20,6 +20,7 @@ COLUMNS: tuple[str, ...] = ("version",)
 OPTIONS: frozenset[str] = frozenset()
 run = None
 MAKES_SCHEMA = True
+OUTSIDE = "Write -- migrate:up transaction:false in {}, and put what must commit together elsewhere."
 
 _FILE = re.compile(r"(\d+).*\.sql", re.DOTALL)
 _UP = re.compile(r"^--\s*migrate:up(\s*$|\s+\S+)", re.MULTILINE)

@@ -24,6 +24,7 @@ COLUMNS: tuple[str, ...] = (
 OPTIONS: frozenset[str] = flyway_files.OPTIONS
 run = None
 MAKES_SCHEMA = True
+OUTSIDE = "Put executeInTransaction=false into {}.conf, and what must commit together elsewhere."
 
 order = flyway_files.order
 

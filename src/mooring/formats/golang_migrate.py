@@ -22,6 +22,7 @@ COLUMNS: tuple[str, ...] = ("version", "dirty")
 OPTIONS = frozenset({"X_MULTI_STATEMENT"})
 run = None
 MAKES_SCHEMA = False
+OUTSIDE = "Leave this statement alone in {}, and put the others elsewhere: then it runs outside a transaction."
 
 _FILE = re.compile(r"([0-9]+)_(.*)\.(down|up)\.(.*)", re.DOTALL)
 _LARGEST = 2**63 - 1
@@ -127,10 +128,19 @@ def locks(facts: Facts, options: Mapping[str, str]) -> list[int]:  # noqa: ARG00
     return [(zlib.crc32(name.encode()) * _LOCK_SALT) & 0xFFFFFFFF for name in names]
 
 
+_MAY_STAND_ALONE = re.compile(
+    r"(CALL|CLUSTER|REINDEX)\b|DO\b.*\b(COMMIT|ROLLBACK)\b|ALTER\b.*\bDETACH\b.*\bCONCURRENTLY\b",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
 def parse(migration: Migration) -> Script:
-    """A file as golang-migrate sends it, all at once: one transaction, unless it is one statement that cannot be in one."""
+    """A file as golang-migrate sends it, all at once: one transaction, unless it is one statement that may not be in one.
+
+    Whether it may, PostgreSQL decides when it runs: a procedure may commit, and an index have partitions.
+    """
     found = statements(migration.source)
-    alone = len(found) == 1 and stands_alone(found[0])
+    alone = len(found) == 1 and (stands_alone(found[0]) or _MAY_STAND_ALONE.match(found[0].text) is not None)
     return script_of([found], transactional=not alone)
 
 

@@ -22,6 +22,7 @@ COLUMNS: tuple[str, ...] = ("id", "version_id", "is_applied", "tstamp")
 OPTIONS = frozenset({"LOCK_ID"})
 run = None
 MAKES_SCHEMA = False
+OUTSIDE = "Put a line -- +goose NO TRANSACTION at the top of {}, and what must commit together elsewhere."
 
 _FILE = re.compile(r"([+-]?[0-9]+)_.*\.(sql|go)", re.DOTALL)
 _LARGEST = 2**63 - 1
