@@ -298,6 +298,7 @@ def test_alembics_text_is_evidence(tmp_path: Path) -> None:
         ({"1_a.sql": "-- migrate:up\n"}, "dbmate"),
         ({"versions/1.py": "revision = '1'\ndown_revision = None\n", "env.py": ""}, "alembic"),
         ({"1.py": "revision = '1'\ndown_revision = None\n"}, "alembic"),
+        ({"versions/1.py": "revision = '1'\ndown_revision = None\n"}, "alembic"),
     ],
 )
 def test_a_folder_says_whose_it_is(tmp_path: Path, files: dict[str, str], name: str) -> None:

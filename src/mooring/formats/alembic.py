@@ -44,12 +44,14 @@ class Revision(Migration):
 
 
 def fits(folder: Path) -> bool:
-    """Whether it is a folder with an env.py, or one of revisions."""
+    """Whether it is a folder with an env.py, or one of revisions, or one with them in `versions`."""
     if (folder / "alembic.ini").is_file() or ((folder / "env.py").is_file() and (folder / "versions").is_dir()):
         return True
     marked = re.compile(rb"^down_revision\b", re.MULTILINE)
     return any(
-        path.suffix == ".py" and path.is_file() and marked.search(path.read_bytes()) for path, _ in files(folder)
+        path.suffix == ".py" and path.is_file() and marked.search(path.read_bytes())
+        for place in locations([folder], {})
+        for path, _ in files(place)
     )
 
 
