@@ -206,6 +206,9 @@ def _prune(site: Path) -> None:
     patterns = ("*.pyi", "py.typed", "*.dist-info/RECORD", "*.dist-info/direct_url.json", "*.dist-info/uv_cache.json")
     for file in [file for pattern in patterns for file in site.rglob(pattern)]:
         file.unlink()
+    # A project's page on PyPI: no word of README.md makes another image.
+    for metadata in site.glob("*.dist-info/METADATA"):
+        metadata.write_text(metadata.read_text(encoding="utf-8").partition("\n\n")[0] + "\n", encoding="utf-8")
 
 
 def _bytecode(tree: Path, *, keep_sources: bool) -> None:
