@@ -28,14 +28,14 @@ PACKAGES = Path("var/lib/dpkg/status.d")
 
 # What of the standard library no service imports: games, editors, Python's own tests and installers, other systems.
 NEVER = {
-    *("_pyrepl", "antigravity", "curses", "idlelib", "pydoc_data", "this", "tkinter", "turtle", "turtledemo"),
+    *("antigravity", "curses", "idlelib", "pydoc_data", "this", "tkinter", "turtle", "turtledemo"),
     *("_distutils_system_mod", "ensurepip", "test", "venv"),
     *("_aix_support", "_android_support", "_apple_support", "_ios_support", "_osx_support", "nturl2path"),
 }
 # And what Mooring does not import either, nor what imports one of these first of all. Alembic's revisions are programs, and may.
 LEFT_OUT = NEVER | {
     # people at a terminal
-    *("bdb", "cmd", "code", "codeop", "pdb", "pydoc", "rlcompleter", "webbrowser"),
+    *("_pyrepl", "bdb", "cmd", "code", "codeop", "pdb", "pydoc", "rlcompleter", "webbrowser"),
     # those who write, test, measure or install programs
     *("cProfile", "compileall", "doctest", "modulefinder", "pickletools", "profile", "pstats", "pyclbr"),
     *("symtable", "tabnanny", "timeit", "trace", "unittest", "zipapp"),

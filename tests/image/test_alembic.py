@@ -105,7 +105,7 @@ def test_it_has_the_standard_library(alembic_image: str) -> None:
 import importlib.util, json, sys
 print(json.dumps([name for name in sys.stdlib_module_names if name[0] != "_" and not importlib.util.find_spec(name)]))
 """
-    at_a_terminal = {"antigravity", "curses", "idlelib", "pydoc", "pydoc_data", "readline", "this", "tkinter"}
+    at_a_terminal = {"antigravity", "curses", "idlelib", "pydoc_data", "readline", "this", "tkinter"}
     for_developers = {"ensurepip", "turtle", "turtledemo", "venv"}
     of_other_systems = {"msvcrt", "nt", "nturl2path", "winreg", "winsound"}
     assert set(json.loads(python(alembic_image, script))) == at_a_terminal | for_developers | of_other_systems

@@ -138,8 +138,11 @@ import importlib, json, os, pkgutil, sys, warnings
 warnings.simplefilter("ignore")
 here = [os.path.dirname(os.__file__), *[path for path in sys.path if path.endswith("dist-packages")]]
 missing = {}
-# Of other systems, and of a Python whose C modules were not compiled.
-foreign = {"msvcrt", "winreg", "_winapi", "_overlapped", "nt", "_wmi", "_scproxy", "_ios_support", "_android_support"}
+# Of other systems, of a Python whose C modules were not compiled, and of terminals.
+foreign = {
+    *("msvcrt", "winreg", "_winapi", "_overlapped", "nt", "_wmi", "_scproxy", "_ios_support", "_android_support"),
+    "_pyrepl",
+}
 for module in pkgutil.walk_packages(here, onerror=lambda name: None):
     if module.name.endswith("__main__"):
         continue
