@@ -45,9 +45,10 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def _build() -> list[str]:
-    base = os.environ.get("TEST_IMAGE") or images.build_base(ROOT)
+    base = os.environ.get("TEST_IMAGE") or images.build_base(ROOT, "mooring")
+    alembic = images.build_base(ROOT, "mooring-alembic")
     for name, migrations in images.IMAGES.items():
-        images.build(name, base, migrations)
+        images.build(name, alembic if name == images.FORECASTING else base, migrations)
     return list(images.IMAGES)
 
 
