@@ -80,9 +80,23 @@ class Cluster:
         """Bring images of the local engine to the workers, those that they do not have already."""
         run("kind", "load", "docker-image", "--name", self.name, "--nodes", ",".join(self.workers), *images)
 
-    def wait_for_node(self, node: str) -> None:
-        """Wait until pods can run on a node."""
+    def cut_off(self, node: str) -> None:
+        """Take a node away as a loss of power does: nobody hears of it, and no connection is closed."""
+        run("docker", "network", "disconnect", "kind", node)
+        run("docker", "kill", node)
+
+    def bring_back(self, node: str) -> None:
+        """Start a node that was taken away, and wait until the cluster hears of it."""
+        heard = self._heard_of(node)
+        run("docker", "network", "connect", "kind", node)
+        run("docker", "start", node)
+        eventually(
+            lambda: True if self._heard_of(node) != heard else None, lambda: self.kubectl("describe", "node", node)
+        )
         self.kubectl("wait", f"node/{node}", "--for=condition=Ready", f"--timeout={PATIENCE}s")
+
+    def _heard_of(self, node: str) -> str:
+        return self.kubectl("--namespace=kube-node-lease", "get", "lease", node, "--output=jsonpath={.spec.renewTime}")
 
     @cached_property
     def workers(self) -> list[str]:
@@ -209,8 +223,7 @@ class Release:
 
     def state(self) -> State:
         """What Kubernetes knows of it."""
-        selector = f"--selector=app.kubernetes.io/instance={self.name}"
-        listed = json.loads(self.site.kubectl("get", "deployment,replicaset,pod", selector, "--output=json"))
+        listed = json.loads(self.site.kubectl("get", "deployment,replicaset,pod", self._selector, "--output=json"))
         return State(listed["items"])
 
     def ready(self, within: float = PATIENCE, *, after_failures: bool = False) -> list[Pod]:
@@ -259,25 +272,23 @@ class Release:
         """The events that a pod's migrations have logged."""
         return [json.loads(line) for line in self.site.kubectl("logs", pod.name, "--container=migrate").splitlines()]
 
+    def logs(self, *options: str) -> str:
+        """What all its pods have logged, as far as a busy machine still has it."""
+        every = ["--all-containers", "--max-log-requests=100", "--ignore-errors"]
+        return self.site.kubectl("logs", self._selector, *every, *options)
+
     def describe(self) -> str:
         """All that helps to find out why something went wrong."""
-        selector = f"--selector=app.kubernetes.io/instance={self.name}"
-        logs = [
-            "logs",
-            selector,
-            "--all-containers",
-            "--prefix",
-            "--tail=50",
-            "--max-log-requests=50",
-            "--ignore-errors",
-        ]
-        texts = []
-        for arguments in (["get", "all"], ["describe", "pods", selector], logs):
-            try:
-                texts.append(self.site.kubectl(*arguments))
-            except CommandFailed as error:
-                texts.append(str(error))
+        texts = [self.site.kubectl("get", "all"), self.site.kubectl("describe", "pods", self._selector)]
+        try:
+            texts.append(self.logs("--prefix", "--tail=50"))
+        except CommandFailed as error:
+            texts.append(str(error))
         return "\n".join(texts)
+
+    @property
+    def _selector(self) -> str:
+        return f"--selector=app.kubernetes.io/instance={self.name}"
 
 
 @dataclass(frozen=True)

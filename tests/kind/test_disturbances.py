@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.kind import images
-from tests.kind.cluster import Cluster, Pod, Release, Site, run
+from tests.kind.cluster import Cluster, Pod, Release, Site
 
 
 @pytest.fixture
@@ -58,27 +58,28 @@ def test_postgresql_goes_and_comes_back_and_the_same_pod_goes_on(release: Releas
 
 @pytest.fixture
 def elsewhere(cluster: Cluster) -> Iterator[str]:
-    """The worker on which PostgreSQL is not, and at first the only one that takes pods; repaired in the end."""
+    """The worker on which PostgreSQL is not, and at first the only one that takes pods; open to them again in the end."""
     postgres, other = cluster.workers
     cluster.kubectl("cordon", postgres)
     try:
         yield other
     finally:
-        run("docker", "start", other)
-        cluster.wait_for_node(other)
         cluster.kubectl("uncordon", postgres, other)
 
 
 def test_a_node_fails_and_a_pod_on_another_one_goes_on(elsewhere: str, release: Release) -> None:
-    """Killed without a word, as by a loss of power; its pod is given up, as Kubernetes does by itself after some minutes."""
+    """Its pod is given up by hand, as Kubernetes does by itself after some minutes."""
     cluster = release.site.cluster
     first = release.migrating()
     assert first.node == elsewhere
-    run("docker", "kill", elsewhere)
-    cluster.kubectl("cordon", elsewhere)
-    cluster.kubectl("uncordon", cluster.workers[0])
-    release.site.kubectl("delete", "pod", first.name, "--force", "--grace-period=0")
-    [next_one] = release.ready()
+    cluster.cut_off(elsewhere)
+    try:
+        cluster.kubectl("cordon", elsewhere)
+        cluster.kubectl("uncordon", cluster.workers[0])
+        release.site.kubectl("delete", "pod", first.name, "--force", "--grace-period=0")
+        [next_one] = release.ready()
+    finally:
+        cluster.bring_back(elsewhere)
     assert next_one.node == cluster.workers[0]
     assert _applied(release, next_one) == ["4"]
     _is_complete(release)
