@@ -64,6 +64,22 @@ class Cluster:
     name: str
     kubeconfig: Path
 
+    def start(self) -> None:
+        """Create it, or use the one that an earlier run has left. KIND_NODE_IMAGE names another node image than kind's own."""
+        named = ["--name", self.name, "--kubeconfig", str(self.kubeconfig)]
+        if self.name in run("kind", "get", "clusters").split():
+            run("kind", "export", "kubeconfig", *named)
+            return
+        node = os.environ.get("KIND_NODE_IMAGE")
+        options = [
+            "--config",
+            str(ROOT / "kind-config.yaml"),
+            "--wait",
+            f"{PATIENCE}s",
+            *(["--image", node] if node else []),
+        ]
+        run("kind", "create", "cluster", *named, *options)
+
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """What kubectl prints."""
         return run("kubectl", "--kubeconfig", str(self.kubeconfig), *arguments, stdin=stdin)
