@@ -102,8 +102,24 @@ CREATE TABLE units (name text);
 ALTER TABLE raedings ADD COLUMN unit text;
 """
 }
-# Long enough for some of many replicas to be there before the first is done.
-_SLOW = {"00003_take_time.sql": "-- +goose Up\nSELECT pg_sleep(5);\n"}
+# Takes until ten of many replicas have met.
+_MEETING = {
+    "00003_meet_others.sql": """\
+-- +goose Up
+-- +goose StatementBegin
+DO $$
+BEGIN
+    FOR tenth_of_a_second IN 1..1200 LOOP
+        PERFORM pg_stat_clear_snapshot();
+        EXIT WHEN (SELECT count(*) FROM pg_stat_activity
+            WHERE datname = current_database() AND application_name = 'mooring ingestion') >= 10;
+        PERFORM pg_sleep(0.1);
+    END LOOP;
+END
+$$;
+-- +goose StatementEnd
+"""
+}
 # A row, and then a minute in which somebody can disturb it; nobody takes a sequence's number back, so the next attempt is short.
 _DISTURBED = {
     "00003_count_attempts.sql": """\
@@ -120,7 +136,7 @@ SELECT CASE nextval('attempts') WHEN 1 THEN pg_sleep(60) END;
 INGESTION = "mooring-test/ingestion:1.0.0"
 INGESTION_WITH_THIRD = "mooring-test/ingestion:1.1.0"
 INGESTION_BROKEN = "mooring-test/ingestion:1.1.0-broken"
-INGESTION_SLOW = "mooring-test/ingestion:1.1.0-slow"
+INGESTION_MEETING = "mooring-test/ingestion:1.1.0-meeting"
 INGESTION_DISTURBED = "mooring-test/ingestion:1.1.0-disturbed"
 EVENTHANDLER = "mooring-test/eventhandler:1.0.0"
 SCHEDULER = "mooring-test/scheduler:1.0.0"
@@ -132,7 +148,7 @@ IMAGES = {
     INGESTION: _INGESTION,
     INGESTION_WITH_THIRD: _INGESTION | _THIRD,
     INGESTION_BROKEN: _INGESTION | _BROKEN,
-    INGESTION_SLOW: _INGESTION | _SLOW,
+    INGESTION_MEETING: _INGESTION | _MEETING,
     INGESTION_DISTURBED: _INGESTION | _DISTURBED,
     EVENTHANDLER: _EVENTHANDLER,
     SCHEDULER: _SCHEDULER,
