@@ -67,7 +67,13 @@ def tools(mooring: str) -> list[Tool]:
         Tool("Mooring", mooring, "{:05}_t.sql"),
         Tool("Mooring on Debian", BASE, "{:05}_t.sql", lines=environment),
         Tool("goose", BASE, "{:05}_t.sql", GOOSE, ("COPY goose /usr/local/bin/",)),
-        Tool("Flyway", BASE, "V{}__t.sql", FLYWAY, ("COPY flyway /opt/flyway", "ENV PATH=/opt/flyway:/usr/bin:/bin")),
+        Tool(
+            "Flyway",
+            BASE,
+            "V{}__t.sql",
+            FLYWAY,
+            ("COPY flyway /opt/flyway", "ENV PATH=/opt/flyway:/usr/bin:/bin"),
+        ),
     ]
 
 
@@ -83,7 +89,8 @@ def build(tool: Tool, files: int, peers: Path) -> None:
         if tool.name == "goose":
             shutil.copy(peers / "goose", context)
         if tool.name == "Flyway":
-            shutil.copytree((peers / "flyway").resolve().parent, context / "flyway")
+            shutil.copytree((peers / "flyway").resolve().parent, context / "flyway", symlinks=True)
+            run("chmod", "--recursive", "go+rX", str(context / "flyway"))  # the pod's user is not who unpacked it
         lines = [f"FROM {tool.base}", *tool.lines, "COPY migrations /migrations"]
         (context / "Dockerfile").write_text("\n".join(lines), encoding="utf-8")
         run("docker", "build", "--quiet", "--tag", tool.image, folder)
@@ -150,7 +157,7 @@ def measure(tool: Tool, site: Site, node: str, log: Path, name: str) -> float:
         status = json.loads(site.kubectl("get", "pod", name, "--output=json"))["status"]
         state = [one for one in status.get("initContainerStatuses", []) if "terminated" in one["state"]]
         if state:
-            assert state[0]["state"]["terminated"]["exitCode"] == 0, site.kubectl("logs", name, "--container=migrate")
+            assert state[0]["state"]["terminated"]["exitCode"] == 0, site.kubectl("describe", "pod", name)
         return str(state[0]["containerID"]).partition("//")[2] if state else None
 
     container = eventually(ended, lambda: site.kubectl("describe", "pod", name))
