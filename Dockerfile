@@ -40,6 +40,23 @@ USER 65532:65532
 ENTRYPOINT ["/usr/local/bin/mooring"]
 CMD ["up"]
 
+# With Alembic, for `docker build --target mooring-alembic`: what the plain image has is not installed again.
+FROM build AS build-alembic
+RUN /opt/build/bin/uv export --quiet --locked --no-default-groups --extra alembic --no-emit-project \
+    $(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package \1/p' requirements.txt) --output-file alembic.txt \
+ && /opt/build/bin/uv pip install --quiet --python /usr/bin/python3 --target /layers/alembic/$SITE \
+    --no-deps --require-hashes --only-binary :all: --requirement alembic.txt \
+ && /usr/bin/python3 -X no_debug_ranges image/assemble.py alembic /layers/alembic /layers/system /layers/dependencies
+
+FROM image AS mooring-alembic
+COPY --from=build-alembic /layers/alembic /
+ARG VERSION=0.1.0
+LABEL org.opencontainers.image.title="Mooring for Alembic" \
+      org.opencontainers.image.description="Mooring, with Alembic and SQLAlchemy for revisions, which are Python." \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="${VERSION}"
+
+# The last stage, and so what `docker build` makes.
 FROM image AS mooring
 ARG VERSION=0.1.0
 LABEL org.opencontainers.image.title="Mooring" \

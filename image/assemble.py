@@ -3,6 +3,7 @@
 - `assemble.py system TREE`: the interpreter, with what it needs from Debian
 - `assemble.py dependencies TREE BELOW`: what was installed from PyPI, on top of the tree BELOW
 - `assemble.py mooring TREE`: Mooring
+- `assemble.py alembic TREE BELOW…`: what was installed for Alembic, with more of the standard library, on top of the trees BELOW
 """  # noqa: INP001 - a script of the build
 
 from __future__ import annotations
@@ -25,28 +26,37 @@ SITE = Path("usr/lib/python3/dist-packages")
 PACKAGES = Path("var/lib/dpkg/status.d")
 """Where scanners for vulnerabilities look for Debian's packages in an image that has no package manager."""
 
-# The standard library without what only these would want, and without what imports one of these first of all.
-LEFT_OUT = {
+# What of the standard library no service imports: games, editors, Python's own tests and installers, other systems.
+NEVER = {
+    *("antigravity", "curses", "idlelib", "pydoc_data", "this", "tkinter", "turtle", "turtledemo"),
+    *("_distutils_system_mod", "ensurepip", "test", "venv"),
+    *("_aix_support", "_android_support", "_apple_support", "_ios_support", "_osx_support", "nturl2path"),
+}
+# And what Mooring does not import either, nor what imports one of these first of all. Alembic's revisions are programs, and may.
+LEFT_OUT = NEVER | {
     # people at a terminal
-    *("antigravity", "bdb", "cmd", "code", "codeop", "curses", "idlelib", "pdb", "pydoc", "pydoc_data", "_pyrepl"),
-    *("rlcompleter", "this", "tkinter", "turtle", "turtledemo", "webbrowser"),
+    *("_pyrepl", "bdb", "cmd", "code", "codeop", "pdb", "pydoc", "rlcompleter", "webbrowser"),
     # those who write, test, measure or install programs
-    *("cProfile", "compileall", "doctest", "ensurepip", "modulefinder", "pickletools", "profile", "pstats", "pyclbr"),
-    *("symtable", "tabnanny", "test", "timeit", "trace", "unittest", "venv", "zipapp", "_distutils_system_mod"),
+    *("cProfile", "compileall", "doctest", "modulefinder", "pickletools", "profile", "pstats", "pyclbr"),
+    *("symtable", "tabnanny", "timeit", "trace", "unittest", "zipapp"),
     # programs that talk to other servers, read other formats, or have more than one process
     *("bz2", "dbm", "fileinput", "ftplib", "html", "http", "imaplib", "lzma", "mailbox", "multiprocessing", "netrc"),
     *("plistlib", "poplib", "pty", "sched", "shelve", "smtplib", "sqlite3", "urllib.request", "wave", "wsgiref", "xml"),
     "xmlrpc",
     # text from before Unicode that is Chinese, Japanese or Korean
     "_multibytecodec",
-    # other systems, and a Python in which these were not compiled
-    *("_aix_support", "_android_support", "_apple_support", "_ios_support", "_osx_support", "nturl2path"),
+    # a Python in which these were not compiled
     *("_pydatetime", "_pydecimal", "_pyio"),
 }
 # _ssl lies in the layer of the OpenSSL that it runs on; hashlib has the same algorithms without _hashlib, and starts faster.
 EXTENSIONS = {
     *("_asyncio", "_contextvars", "_ctypes", "_decimal", "_queue", "_zoneinfo"),
     *("mmap", "resource", "termios"),
+}
+MORE_EXTENSIONS = {
+    *("_bz2", "_hashlib", "_interpchannels", "_interpqueues", "_interpreters", "_lsprof", "_lzma", "_multibytecodec"),
+    *("_codecs_cn", "_codecs_hk", "_codecs_iso2022", "_codecs_jp", "_codecs_kr", "_codecs_tw"),
+    *("_multiprocessing", "_posixshmem", "_sqlite3", "_uuid"),
 }
 ACCOUNTS = {
     "etc/passwd": "root:x:0:0:root:/:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n",
@@ -58,7 +68,7 @@ ACCOUNTS = {
 def system(tree: Path) -> None:
     """What comes from Debian: without a shell, a package manager, or anything that runs as its owner."""
     interpreter = Path(sys.executable).resolve()
-    copied = [*_stdlib(), interpreter, Path("/usr/lib/os-release"), Path("/etc/debian_version")]
+    copied = [*_stdlib(LEFT_OUT, EXTENSIONS), interpreter, Path("/usr/lib/os-release"), Path("/etc/debian_version")]
     for file in copied:
         _copy(file, tree)
     (tree / "usr/bin/python3").symlink_to(interpreter.name)
@@ -101,25 +111,43 @@ def mooring(tree: Path) -> None:
     _bytecode(tree, keep_sources=True)
 
 
-def _stdlib() -> Iterator[Path]:
+def alembic(tree: Path, *below: Path) -> None:
+    """Alembic with what it needs, and what else of the standard library a service's own programs import."""
+    _prune(tree / SITE)
+    for package in ("alembic", "mako", "sqlalchemy"):
+        shutil.rmtree(tree / SITE / package / "testing")
+    # SQLAlchemy has each of these modules as Python too. It is for many rows that they are compiled, and then half of its size.
+    for compiled in [file for file in (tree / SITE / "sqlalchemy").rglob("*_cy.*") if file.suffix != ".py"]:
+        compiled.unlink()
+    # Where a service puts packages of its own. It comes last on the path: none of them can take the place of one of Mooring's.
+    (tree / SITE / "packages.pth").write_text("/packages\n")
+    present = {file.relative_to(root).with_suffix("") for root in below for file in root.rglob("*") if file.is_file()}
+    copied = [file for file in _stdlib(NEVER, MORE_EXTENSIONS) if _place(file).with_suffix("") not in present]
+    for file in copied:
+        _copy(file, tree)
+    _packages([*copied, *_libraries(tree, *below)], tree)
+    _bytecode(tree, keep_sources=False)
+
+
+def _stdlib(left_out: set[str], extensions: set[str]) -> Iterator[Path]:
     """The modules of the standard library that are not left out."""
-    imports = re.compile(rf"^(?:from|import) (?:{'|'.join(LEFT_OUT)})\b", re.MULTILINE)
+    imports = re.compile(rf"^(?:from|import) (?:{'|'.join(left_out)})\b", re.MULTILINE)
     for name, folders, files in os.walk(STDLIB):
         folder = Path(name)
         is_top = folder == STDLIB
-        folders[:] = sorted(one for one in folders if one != "__pycache__" and not (is_top and one in LEFT_OUT))
+        folders[:] = sorted(one for one in folders if one != "__pycache__" and not (is_top and one in left_out))
         for file in sorted(folder / one for one in files):
             module = file.name.split(".")[0]
             # Debian's links are second names, and a hook for the administrator of a machine.
-            wanted = module in EXTENSIONS if folder.name == "lib-dynload" else not (is_top and module in LEFT_OUT)
+            wanted = module in extensions if folder.name == "lib-dynload" else not (is_top and module in left_out)
             if file.suffix == ".py":
                 wanted &= not imports.search(file.read_text())
             if wanted and not file.is_symlink() and file.suffix in {".py", ".so", ".txt"}:
                 yield file
 
 
-def _libraries(tree: Path, below: Path | None = None) -> list[Path]:
-    """Copy what the programs and libraries of a tree need from Debian and the tree below does not have."""
+def _libraries(tree: Path, *below: Path) -> list[Path]:
+    """Copy what the programs and libraries of a tree need from Debian and the trees below do not have."""
     copied = []
     environment = os.environ | {"LD_LIBRARY_PATH": str(tree / LIBRARIES.relative_to("/"))}
     for file in sorted(_binaries(tree)):
@@ -127,7 +155,7 @@ def _libraries(tree: Path, below: Path | None = None) -> list[Path]:
         if "not found" in needs.stdout + needs.stderr:
             sys.exit(f"{file}: {needs.stdout}{needs.stderr}")
         for library in map(Path, re.findall(r"(/\S+) \(0x", needs.stdout)):
-            known = [root for root in (tree, below) if root and (root / _place(library)).exists()]
+            known = [root for root in (tree, *below) if (root / _place(library)).exists()]
             if not known and not library.is_relative_to(tree):
                 _copy(library, tree)
                 copied.append(library)
@@ -178,6 +206,9 @@ def _prune(site: Path) -> None:
     patterns = ("*.pyi", "py.typed", "*.dist-info/RECORD", "*.dist-info/direct_url.json", "*.dist-info/uv_cache.json")
     for file in [file for pattern in patterns for file in site.rglob(pattern)]:
         file.unlink()
+    # A project's page on PyPI: no word of README.md makes another image.
+    for metadata in site.glob("*.dist-info/METADATA"):
+        metadata.write_text(metadata.read_text(encoding="utf-8").partition("\n\n")[0] + "\n", encoding="utf-8")
 
 
 def _bytecode(tree: Path, *, keep_sources: bool) -> None:
@@ -213,6 +244,8 @@ def main() -> None:
             dependencies(tree, *below)
         case "mooring":
             mooring(tree)
+        case "alembic":
+            alembic(tree, *below)
     _settle(tree)
 
 

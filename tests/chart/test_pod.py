@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -10,9 +11,29 @@ import yaml
 from tests.chart.helm import CHART, LEAST, ROOT, deployment, environment, helm, merged, migrate, pod, render
 
 
-@pytest.mark.parametrize("service", ["ingestion", "eventhandler"])
-def test_an_example_service_migrates_before_it_starts(service: str) -> None:
+TABLES = {
+    "ingestion": "goose_ingestion",
+    "eventhandler": "goose_eventhandler",
+    "scheduler": "migrate_scheduler",
+    "alerting": "flyway_alerting",
+    "reporting": "dbmate_reporting",
+    "forecasting": "alembic_forecasting",
+}
+"""The version table of each example service."""
+
+
+def _example(service: str) -> dict[str, Any]:
     [found] = render({}, f"--values={CHART}/services/{service}.yaml", release=service)
+    return found
+
+
+def test_every_example_service_is_tested() -> None:
+    assert {file.stem for file in (CHART / "services").iterdir()} == set(TABLES)
+
+
+@pytest.mark.parametrize("service", TABLES)
+def test_an_example_service_migrates_before_it_starts(service: str) -> None:
+    found = _example(service)
     assert found["kind"] == "Deployment"
     assert found["metadata"]["name"] == service
     specification = found["spec"]["template"]["spec"]
@@ -21,17 +42,17 @@ def test_an_example_service_migrates_before_it_starts(service: str) -> None:
     assert (then["name"], then["image"]) == (service, f"{service}:1.0.0")
     variables = environment(first)
     assert variables["MOORING_SERVICE"] == service
-    assert variables["MOORING_VERSION_TABLE"] == f"goose_{service}"
+    assert variables["MOORING_VERSION_TABLE"] == TABLES[service]
 
 
 def test_the_example_services_have_tables_and_secrets_of_their_own() -> None:
-    found = {}
-    for service in ("ingestion", "eventhandler"):
-        [one] = render({}, f"--values={CHART}/services/{service}.yaml", release=service)
-        found[service] = environment(one["spec"]["template"]["spec"]["initContainers"][0])
-    assert found["ingestion"]["MOORING_EXPECTED_TABLES"] == '["sources","readings"]'
-    assert found["ingestion"]["MOORING_DATABASE_URL"] == "ingestion-db/url"
-    assert found["eventhandler"]["MOORING_EXPECTED_TABLES"] == '["events","handlers"]'
+    found = {
+        service: environment(_example(service)["spec"]["template"]["spec"]["initContainers"][0]) for service in TABLES
+    }
+    tables = [table for one in found.values() for table in json.loads(one["MOORING_EXPECTED_TABLES"])]
+    assert len(tables) == len(set(tables)) == 2 * len(TABLES)
+    urls = {service: one["MOORING_DATABASE_URL"] for service, one in found.items() if "MOORING_DATABASE_URL" in one}
+    assert urls == {service: f"{service}-db/url" for service in TABLES if service != "eventhandler"}
     assert {name: value for name, value in found["eventhandler"].items() if name.startswith("PG")} == {
         "PGHOST": "events-app/host",
         "PGPORT": "events-app/port",

@@ -33,6 +33,20 @@ def image() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def alembic_image() -> Iterator[str]:
+    """The image for Alembic's revisions, built from this checkout."""
+    with built(ROOT, "--target=mooring-alembic") as name:
+        yield name
+
+
+@pytest.fixture(scope="session", params=["image", "alembic_image"], ids=["mooring", "mooring-alembic"])
+def each_image(request: pytest.FixtureRequest) -> str:
+    """Each of the images, for what holds for both."""
+    name: str = request.getfixturevalue(request.param)
+    return name
+
+
+@pytest.fixture(scope="session")
 def service(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A service's image, built as its team would."""
     context = tmp_path_factory.mktemp("service")

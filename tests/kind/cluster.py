@@ -15,11 +15,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
+
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "chart"
 PATIENCE = 120
 """Seconds after which what should have happened is taken not to happen."""
+DISK = "/var/lib/mooring-test-postgres"
+"""Where a node has PostgreSQL's data."""
 
 RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
 """What a namespace's labels must say; `warn` speaks of Deployments too, whose pods would be refused later."""
@@ -60,6 +64,22 @@ class Cluster:
     name: str
     kubeconfig: Path
 
+    def start(self) -> None:
+        """Create it, or use the one that an earlier run has left. KIND_NODE_IMAGE names another node image than kind's own."""
+        named = ["--name", self.name, "--kubeconfig", str(self.kubeconfig)]
+        if self.name in run("kind", "get", "clusters").split():
+            run("kind", "export", "kubeconfig", *named)
+            return
+        node = os.environ.get("KIND_NODE_IMAGE")
+        options = [
+            "--config",
+            str(ROOT / "kind-config.yaml"),
+            "--wait",
+            f"{PATIENCE}s",
+            *(["--image", node] if node else []),
+        ]
+        run("kind", "create", "cluster", *named, *options)
+
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """What kubectl prints."""
         return run("kubectl", "--kubeconfig", str(self.kubeconfig), *arguments, stdin=stdin)
@@ -74,9 +94,31 @@ class Cluster:
 
     def load(self, *images: str) -> None:
         """Bring images of the local engine to the workers, those that they do not have already."""
+        run("kind", "load", "docker-image", "--name", self.name, "--nodes", ",".join(self.workers), *images)
+
+    def cut_off(self, node: str) -> None:
+        """Take a node away as a loss of power does: nobody hears of it, and no connection is closed."""
+        run("docker", "network", "disconnect", "kind", node)
+        run("docker", "kill", node)
+
+    def bring_back(self, node: str) -> None:
+        """Start a node that was taken away, and wait until the cluster hears of it."""
+        heard = self._heard_of(node)
+        run("docker", "network", "connect", "kind", node)
+        run("docker", "start", node)
+        eventually(
+            lambda: True if self._heard_of(node) != heard else None, lambda: self.kubectl("describe", "node", node)
+        )
+        self.kubectl("wait", f"node/{node}", "--for=condition=Ready", f"--timeout={PATIENCE}s")
+
+    def _heard_of(self, node: str) -> str:
+        return self.kubectl("--namespace=kube-node-lease", "get", "lease", node, "--output=jsonpath={.spec.renewTime}")
+
+    @cached_property
+    def workers(self) -> list[str]:
+        """The nodes on which pods run; each is a container of the local engine, under the same name."""
         nodes = run("kind", "get", "nodes", "--name", self.name).split()
-        workers = [node for node in nodes if "control-plane" not in node]
-        run("kind", "load", "docker-image", "--name", self.name, "--nodes", ",".join(workers), *images)
+        return sorted(node for node in nodes if "control-plane" not in node)
 
 
 @dataclass(frozen=True)
@@ -106,7 +148,10 @@ class Site:
         parts = {"host": host, "port": "5432", "dbname": owner, "username": owner, "password": password, "uri": url}
         cluster.apply(
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": site.namespace, "labels": RESTRICTED}},
-            site.secret("ingestion-db", {"url": url}),
+            *(
+                site.secret(f"{service}-db", {"url": url})
+                for service in ("ingestion", "scheduler", "alerting", "reporting", "forecasting")
+            ),
             site.secret("events-app", parts),
         )
         try:
@@ -131,7 +176,7 @@ class Site:
             "--set=ON_ERROR_STOP=1",
         ]
         psql = ["psql", "--username=postgres", f"--dbname={database}", *options, *commands]
-        rows = self.cluster.kubectl("--namespace=postgres", "exec", "deployment/postgres", "--", *psql)
+        rows = self.cluster.kubectl("--namespace=postgres", "exec", "postgres-0", "--", *psql)
         return [line.split("\t") for line in rows.splitlines()]
 
     def sql(self, statement: str) -> list[list[str]]:
@@ -174,8 +219,15 @@ class Release:
     def values(self, image: str) -> list[str]:
         """The values of the service's file, with images that exist here."""
         repository, _, tag = image.partition(":")
-        files = [CHART / "services" / f"{self.name}.yaml", Path(__file__).parent / "services" / f"{self.name}.yaml"]
-        return [*(f"--values={file}" for file in files), f"--set=image.repository={repository},image.tag={tag}"]
+        file = CHART / "services" / f"{self.name}.yaml"
+        tables = yaml.safe_load(file.read_text(encoding="utf-8"))["expectedTables"]
+        probe = " ".join(['psql -X "$DATABASE_URL"', *(f"-c 'TABLE {table}'" for table in tables)])
+        return [
+            f"--values={file}",
+            f"--values={Path(__file__).parent / 'service.yaml'}",
+            f"--set=image.repository={repository},image.tag={tag}",
+            f"--set-json=workload.readinessProbe.exec.command={json.dumps(['bash', '-c', probe])}",
+        ]
 
     def upgrade(self, image: str, *options: str) -> None:
         """Upgrade to another image of the migrations."""
@@ -187,17 +239,21 @@ class Release:
 
     def state(self) -> State:
         """What Kubernetes knows of it."""
-        selector = f"--selector=app.kubernetes.io/instance={self.name}"
-        listed = json.loads(self.site.kubectl("get", "deployment,replicaset,pod", selector, "--output=json"))
+        listed = json.loads(self.site.kubectl("get", "deployment,replicaset,pod", self._selector, "--output=json"))
         return State(listed["items"])
 
-    def ready(self, within: float = PATIENCE) -> list[Pod]:
-        """Its pods, once all of them are of the newest revision and ready; at once an error if their migrations fail."""
+    def ready(self, within: float = PATIENCE, *, after_failures: bool = False) -> list[Pod]:
+        """Its pods, once all of them are of the newest revision and ready.
+
+        At once an error if their migrations fail, unless they may fail first, and be tried again.
+        """
 
         def ask() -> list[Pod] | None:
             state = self.state()
             failed = [f"{pod.name}: {pod.migration}" for pod in state.pods if pod.migration and pod.migration.code]
-            assert not failed, "\n".join([f"the migrations of {self.name} failed:", *failed, self.describe()])
+            assert after_failures or not failed, "\n".join(
+                [f"the migrations of {self.name} failed:", *failed, self.describe()]
+            )
             return state.pods if state.complete else None
 
         return eventually(ask, lambda: f"{self.name} is not ready\n{self.describe()}", within)
@@ -216,29 +272,39 @@ class Release:
         assert not pod.started, self.describe()
         return pod
 
+    def migrating(self) -> Pod:
+        """The pod in whose migrations a statement sleeps."""
+
+        def ask() -> Pod | None:
+            sleeping = f"datname = '{self.site.database}' AND wait_event = 'PgSleep'"
+            if not self.site.psql("postgres", f"SELECT pid FROM pg_stat_activity WHERE {sleeping}"):
+                return None
+            [pod] = self.state().pods
+            return pod
+
+        return eventually(ask, lambda: f"no statement of {self.name} sleeps\n{self.describe()}")
+
     def log(self, pod: Pod) -> list[dict[str, Any]]:
         """The events that a pod's migrations have logged."""
         return [json.loads(line) for line in self.site.kubectl("logs", pod.name, "--container=migrate").splitlines()]
 
+    def logs(self, *options: str) -> str:
+        """What all its pods have logged, as far as a busy machine still has it."""
+        every = ["--all-containers", "--max-log-requests=100", "--ignore-errors"]
+        return self.site.kubectl("logs", self._selector, *every, *options)
+
     def describe(self) -> str:
         """All that helps to find out why something went wrong."""
-        selector = f"--selector=app.kubernetes.io/instance={self.name}"
-        logs = [
-            "logs",
-            selector,
-            "--all-containers",
-            "--prefix",
-            "--tail=50",
-            "--max-log-requests=50",
-            "--ignore-errors",
-        ]
-        texts = []
-        for arguments in (["get", "all"], ["describe", "pods", selector], logs):
-            try:
-                texts.append(self.site.kubectl(*arguments))
-            except CommandFailed as error:
-                texts.append(str(error))
+        texts = [self.site.kubectl("get", "all"), self.site.kubectl("describe", "pods", self._selector)]
+        try:
+            texts.append(self.logs("--prefix", "--tail=50"))
+        except CommandFailed as error:
+            texts.append(str(error))
         return "\n".join(texts)
+
+    @property
+    def _selector(self) -> str:
+        return f"--selector=app.kubernetes.io/instance={self.name}"
 
 
 @dataclass(frozen=True)
@@ -313,7 +379,7 @@ class State:
 
     @cached_property
     def pods(self) -> list[Pod]:
-        """The pods of the Deployment's newest revision."""
+        """The pods of the Deployment's newest revision, without those that are to go."""
         if not self._seen:
             return []
         revision = _revision(self.deployment)
@@ -322,7 +388,7 @@ class State:
             for item in self.items
             if item["kind"] == "ReplicaSet" and _revision(item) == revision
         }
-        pods = [item for item in self.items if item["kind"] == "Pod"]
+        pods = [item for item in self.items if item["kind"] == "Pod" and not item["metadata"].get("deletionTimestamp")]
         return [Pod(item) for item in pods if item["metadata"]["labels"].get("pod-template-hash") in hashes]
 
     @cached_property
@@ -346,12 +412,13 @@ def _revision(item: Mapping[str, Any]) -> str:
 
 
 def start_postgres(cluster: Cluster, image: str) -> None:
-    """Run PostgreSQL in a namespace of its own; it forgets everything when its pod goes."""
-    if cluster.kubectl("get", "deployment", "--namespace=postgres", "--output=name"):
+    """Run PostgreSQL in a namespace of its own, on a disk of the first worker, which outlives its pod."""
+    if cluster.kubectl("get", "statefulset", "--namespace=postgres", "--output=name"):
         return  # in a cluster that an earlier run has left
     cluster.load(image)
     # The image's own user: initdb wants one that the image's /etc/passwd knows.
     user = int(run("docker", "run", "--rm", "--entrypoint=id", image, "-u", "postgres"))
+    run("docker", "exec", cluster.workers[0], "install", "--directory", f"--owner={user}", DISK)
     labels = {"app": "postgres"}
     container = {
         "name": "postgres",
@@ -367,11 +434,23 @@ def start_postgres(cluster: Cluster, image: str) -> None:
         "automountServiceAccountToken": False,
         "securityContext": {"runAsNonRoot": True, "runAsUser": user, "seccompProfile": {"type": "RuntimeDefault"}},
         "containers": [container],
-        "volumes": [{"name": "data", "emptyDir": {}}],
     }
     metadata = {"name": "postgres", "namespace": "postgres"}
+    storage = {"accessModes": ["ReadWriteOnce"], "storageClassName": "postgres"}
+    host = {"key": "kubernetes.io/hostname", "operator": "In", "values": [cluster.workers[0]]}
     cluster.apply(
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "postgres", "labels": RESTRICTED}},
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": "postgres"},
+            "spec": {
+                **storage,
+                "capacity": {"storage": "1Gi"},
+                "local": {"path": DISK},
+                "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [host]}]}},
+            },
+        },
         {
             "apiVersion": "v1",
             "kind": "Service",
@@ -380,9 +459,18 @@ def start_postgres(cluster: Cluster, image: str) -> None:
         },
         {
             "apiVersion": "apps/v1",
-            "kind": "Deployment",
+            "kind": "StatefulSet",
             "metadata": metadata,
-            "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": pod}},
+            "spec": {
+                "selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": pod},
+                "volumeClaimTemplates": [
+                    {
+                        "metadata": {"name": "data"},
+                        "spec": {**storage, "resources": {"requests": {"storage": "1Gi"}}},
+                    }
+                ],
+            },
         },
     )
-    cluster.kubectl("--namespace=postgres", "rollout", "status", "deployment/postgres", f"--timeout={PATIENCE}s")
+    cluster.kubectl("--namespace=postgres", "rollout", "status", "statefulset/postgres", f"--timeout={PATIENCE}s")

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.kind import images
-from tests.kind.cluster import PATIENCE, ROOT, Cluster, Site, run, start_postgres
+from tests.kind.cluster import ROOT, Cluster, Site, run, start_postgres
 
 
 NAME = "mooring-test"
@@ -24,8 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """The cluster; one that an earlier run has left is used again.
 
-    KIND_NODE_IMAGE names another node image than kind's own, TEST_IMAGE an image of Mooring that is there
-    already, instead of one built from this checkout.
+    TEST_IMAGE names an image of Mooring that is there already, instead of one built from this checkout.
     """
     missing = [tool for tool in ("docker", "kind", "helm", "kubectl") if not shutil.which(tool)]
     if missing:
@@ -34,7 +33,7 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     with ThreadPoolExecutor() as pool:
         built = pool.submit(_build)
         try:
-            _start(cluster)
+            cluster.start()
             database = pool.submit(start_postgres, cluster, images.POSTGRES)
             cluster.load(*built.result())
             database.result()
@@ -45,30 +44,11 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def _build() -> list[str]:
-    base = os.environ.get("TEST_IMAGE") or images.build_base(ROOT)
+    base = os.environ.get("TEST_IMAGE") or images.build_base(ROOT, "mooring")
+    alembic = images.build_base(ROOT, "mooring-alembic")
     for name, migrations in images.IMAGES.items():
-        images.build(name, base, migrations)
+        images.build(name, alembic if name == images.FORECASTING else base, migrations)
     return list(images.IMAGES)
-
-
-def _start(cluster: Cluster) -> None:
-    kubeconfig = ["--name", NAME, "--kubeconfig", str(cluster.kubeconfig)]
-    if NAME in run("kind", "get", "clusters").split():
-        run("kind", "export", "kubeconfig", *kubeconfig)
-        return
-    node = os.environ.get("KIND_NODE_IMAGE")
-    image = ["--image", node] if node else []
-    run(
-        "kind",
-        "create",
-        "cluster",
-        *kubeconfig,
-        "--config",
-        str(ROOT / "kind-config.yaml"),
-        "--wait",
-        f"{PATIENCE}s",
-        *image,
-    )
 
 
 @pytest.fixture

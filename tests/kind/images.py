@@ -1,4 +1,4 @@
-"""The images of the tests: a service's migrations on top of Mooring's image, each a folder of goose files."""
+"""The images of the tests: a service's migrations on top of Mooring's image."""
 
 from __future__ import annotations
 
@@ -38,6 +38,62 @@ CREATE TABLE handlers (event bigint REFERENCES events, state text);
 DROP TABLE handlers;
 """,
 }
+_SCHEDULER = {
+    "1_create_jobs.up.sql": "CREATE TABLE jobs (id bigint PRIMARY KEY, command text NOT NULL);\n",
+    "1_create_jobs.down.sql": "DROP TABLE jobs;\n",
+    "2_create_runs.up.sql": "CREATE TABLE runs (job bigint REFERENCES jobs, started timestamptz);\n",
+    "2_create_runs.down.sql": "DROP TABLE runs;\n",
+}
+_ALERTING = {
+    "V1__create_rules.sql": "CREATE TABLE rules (id bigint PRIMARY KEY, threshold numeric NOT NULL);\n",
+    "V2__create_alerts.sql": "CREATE TABLE alerts (rule bigint REFERENCES rules, raised timestamptz);\n",
+}
+_REPORTING = {
+    "1_create_templates.sql": """\
+-- migrate:up
+CREATE TABLE templates (id bigint PRIMARY KEY, body text NOT NULL);
+-- migrate:down
+DROP TABLE templates;
+""",
+    "2_create_reports.sql": """\
+-- migrate:up
+CREATE TABLE reports (template bigint REFERENCES templates, made timestamptz);
+-- migrate:down
+DROP TABLE reports;
+""",
+}
+_FORECASTING = {
+    "versions/1_create_models.py": """\
+import sqlalchemy as sa
+from alembic import op
+
+revision = "1"
+down_revision = None
+
+
+def upgrade():
+    op.create_table("models", sa.Column("id", sa.BigInteger, primary_key=True), sa.Column("weights", sa.LargeBinary))
+
+
+def downgrade():
+    op.drop_table("models")
+""",
+    "versions/2_create_forecasts.py": """\
+import sqlalchemy as sa
+from alembic import op
+
+revision = "2"
+down_revision = "1"
+
+
+def upgrade():
+    op.create_table("forecasts", sa.Column("model", sa.BigInteger, sa.ForeignKey("models.id")), sa.Column("value", sa.Numeric))
+
+
+def downgrade():
+    op.drop_table("forecasts")
+""",
+}
 _THIRD = {"00003_add_unit.sql": "-- +goose Up\nALTER TABLE readings ADD COLUMN unit text;\n"}
 _BROKEN = {
     "00003_add_unit.sql": """\
@@ -46,29 +102,67 @@ CREATE TABLE units (name text);
 ALTER TABLE raedings ADD COLUMN unit text;
 """
 }
-# Long enough for every one of many replicas to be there before the first is done.
-_SLOW = {"00003_take_time.sql": "-- +goose Up\nSELECT pg_sleep(5);\n"}
+# Takes until ten of many replicas have met.
+_MEETING = {
+    "00003_meet_others.sql": """\
+-- +goose Up
+-- +goose StatementBegin
+DO $$
+BEGIN
+    FOR tenth_of_a_second IN 1..1200 LOOP
+        PERFORM pg_stat_clear_snapshot();
+        EXIT WHEN (SELECT count(*) FROM pg_stat_activity
+            WHERE datname = current_database() AND application_name = 'mooring ingestion') >= 10;
+        PERFORM pg_sleep(0.1);
+    END LOOP;
+END
+$$;
+-- +goose StatementEnd
+"""
+}
+# A row, and then a minute in which somebody can disturb it; nobody takes a sequence's number back, so the next attempt is short.
+_DISTURBED = {
+    "00003_count_attempts.sql": """\
+-- +goose Up
+CREATE SEQUENCE attempts;
+""",
+    "00004_take_time.sql": """\
+-- +goose Up
+INSERT INTO readings (value) VALUES (1);
+SELECT CASE nextval('attempts') WHEN 1 THEN pg_sleep(60) END;
+""",
+}
 
 INGESTION = "mooring-test/ingestion:1.0.0"
 INGESTION_WITH_THIRD = "mooring-test/ingestion:1.1.0"
 INGESTION_BROKEN = "mooring-test/ingestion:1.1.0-broken"
-INGESTION_SLOW = "mooring-test/ingestion:1.1.0-slow"
+INGESTION_MEETING = "mooring-test/ingestion:1.1.0-meeting"
+INGESTION_DISTURBED = "mooring-test/ingestion:1.1.0-disturbed"
 EVENTHANDLER = "mooring-test/eventhandler:1.0.0"
+SCHEDULER = "mooring-test/scheduler:1.0.0"
+ALERTING = "mooring-test/alerting:1.0.0"
+REPORTING = "mooring-test/reporting:1.0.0"
+FORECASTING = "mooring-test/forecasting:1.0.0"
 
 IMAGES = {
     INGESTION: _INGESTION,
     INGESTION_WITH_THIRD: _INGESTION | _THIRD,
     INGESTION_BROKEN: _INGESTION | _BROKEN,
-    INGESTION_SLOW: _INGESTION | _SLOW,
+    INGESTION_MEETING: _INGESTION | _MEETING,
+    INGESTION_DISTURBED: _INGESTION | _DISTURBED,
     EVENTHANDLER: _EVENTHANDLER,
+    SCHEDULER: _SCHEDULER,
+    ALERTING: _ALERTING,
+    REPORTING: _REPORTING,
+    FORECASTING: _FORECASTING,
 }
 """All of them: one archive of all, which shares their base, is loaded much faster than one of each."""
 
 
-def build_base(root: Path) -> str:
-    """Build Mooring's own image from the checkout."""
-    name = "mooring:test"
-    subprocess.run(["docker", "build", "--quiet", "--tag", name, str(root)], check=True, stdout=subprocess.DEVNULL)
+def build_base(root: Path, target: str) -> str:
+    """Build one of Mooring's own images from the checkout."""
+    name = f"{target}:test"
+    _build(str(root), f"--target={target}", f"--tag={name}")
     return name
 
 
@@ -77,7 +171,12 @@ def build(name: str, base: str, migrations: Mapping[str, str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         context = Path(folder)
         (context / "Dockerfile").write_text(f"FROM {base}\nCOPY migrations /migrations\n", encoding="utf-8")
-        (context / "migrations").mkdir()
         for file, text in migrations.items():
-            (context / "migrations" / file).write_text(text, encoding="utf-8")
-        subprocess.run(["docker", "build", "--quiet", "--tag", name, folder], check=True, stdout=subprocess.DEVNULL)
+            path = context / "migrations" / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        _build(folder, f"--tag={name}")
+
+
+def _build(context: str, *options: str) -> None:
+    subprocess.run(["docker", "build", "--quiet", *options, context], check=True, stdout=subprocess.DEVNULL)

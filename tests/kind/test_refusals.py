@@ -36,7 +36,10 @@ def test_a_broken_migration_leaves_nothing_behind_and_a_fixed_image_recovers(sit
     release = site.install("ingestion", images.INGESTION_BROKEN)
     pod = release.refused(30)
     assert pod.migration
-    assert pod.migration.message == 'exit 30: 00003_add_unit.sql:3:1: relation "raedings" does not exist'
+    assert pod.migration.message == (
+        'exit 30: 00003_add_unit.sql:3:1: relation "raedings" does not exist.'
+        " Correct 00003_add_unit.sql, build the image anew and deploy it: the next pod goes on from here."
+    )
     assert site.sql("SELECT max(version_id) FROM goose_ingestion") == [["2"]]
     assert "units" not in site.tables()
     release.upgrade(images.INGESTION_WITH_THIRD)

@@ -320,6 +320,7 @@ def test_alembics_text_is_evidence(tmp_path: Path) -> None:
         ({"versions/1.py": "revision = '1'\ndown_revision = None\n", "env.py": ""}, "alembic"),
         ({"versions/1.py": "revision = '1'\ndown_revision = None\n"}, "alembic"),
         ({"1.py": "revision = '1'\ndown_revision = None\n"}, "alembic"),
+        ({"versions/1.py": "revision = '1'\ndown_revision = None\n"}, "alembic"),
     ],
 )
 def test_a_folder_says_whose_it_is(tmp_path: Path, files: dict[str, str], name: str) -> None:

@@ -40,18 +40,20 @@ except ModuleNotFoundError as error:
     ) from None
 
 
-class _Environment(EnvironmentContext):
-    """Alembic's environment, told which table to keep and what to call, whatever an env.py configures beside it."""
+def _environment(config: Config, script: ScriptDirectory, ours: dict[str, Any], **options: Any) -> EnvironmentContext:
+    """Alembic's environment, told which table to keep and what to call, whatever an env.py configures beside it.
 
-    def __init__(self, config: Config, script: ScriptDirectory, ours: dict[str, Any], **options: Any) -> None:
-        super().__init__(config, script, **options)
-        self.ours = ours
+    Not a class of Mooring's own: `alembic.context`, from which an env.py has its functions, knows Alembic's alone.
+    """
+    environment = EnvironmentContext(config, script, **options)
 
-    def configure(self, *args: Any, **options: Any) -> None:
-        """Configure, with what Mooring insists on."""
-        theirs = options.pop("on_version_apply", None) or ()
-        callbacks = (*(theirs if isinstance(theirs, list | tuple) else (theirs,)), self.ours["on_version_apply"])
-        super().configure(*args, **(options | self.ours | {"on_version_apply": callbacks}))
+    def configure(*args: Any, **theirs: Any) -> None:
+        callbacks = theirs.pop("on_version_apply", None) or ()
+        callbacks = (*(callbacks if isinstance(callbacks, list | tuple) else (callbacks,)), ours["on_version_apply"])
+        EnvironmentContext.configure(environment, *args, **(theirs | ours | {"on_version_apply": callbacks}))
+
+    environment.configure = configure  # type: ignore[method-assign]
+    return environment
 
 
 def run(target: Target, pending: Sequence[Migration], options: Options) -> Iterator[tuple[Migration, int]]:
@@ -111,8 +113,9 @@ def _step(  # noqa: PLR0913, PLR0917 - what one step of Alembic's needs
     config = Config(ini if ini.is_file() else None)
     config.set_main_option("script_location", str(options.folders[0]).replace("%", "%%"))
     config.attributes["connection"] = connection
+    config.set_main_option("sqlalchemy.url", _url(target.connection).replace("%", "%%"))
     try:
-        with _Environment(config, script, ours, fn=next_one) as environment:
+        with _environment(config, script, ours, fn=next_one) as environment:
             if options.tool.get("ENV_PY") == "true":
                 script.run_env()
             else:
@@ -166,6 +169,16 @@ def _connection(raw: psycopg.Connection[Any]) -> Iterator[sqlalchemy.Connection]
             raw.rollback()
             raw.autocommit = True
             raw.cursor_factory = factory
+
+
+def _url(raw: psycopg.Connection[Any]) -> str:
+    """Where Mooring is connected to, for an env.py that connects by itself, as those that Alembic generates do."""
+    parameters = raw.info.get_parameters()
+    user, database = parameters.pop("user", None), parameters.pop("dbname", None)
+    url = sqlalchemy.URL.create(
+        "postgresql+psycopg", user, raw.info.password or None, database=database, query=parameters
+    )
+    return url.render_as_string(hide_password=False)
 
 
 def _execute(connection: sqlalchemy.Connection, query: Query) -> None:
