@@ -24,6 +24,7 @@ _EVERY = 15.0
 class Watch:
     """What the watcher saw."""
 
+    report: Report
     blockers: list[str] = field(default_factory=list)
     """Who was last seen to hold what the statement waits for."""
     every: float = field(default_factory=lambda: _EVERY)
@@ -31,18 +32,19 @@ class Watch:
     awake: threading.Event = field(default_factory=threading.Event)
     ended: bool = False
 
-    def look_closely(self, seconds: float) -> None:
-        """Look more often from now on."""
+    def tried_again(self, file: str, reason: str, seconds: float) -> None:
+        """Say that a migration could not get a lock within some seconds, and look more often from now on who has it."""
+        known = {"blocked_by": self.blockers} if self.blockers else {}
+        self.report.waiting("table", file=file, reason=reason, **known)
         self.every = min(1.0, max(0.05, seconds / 3))
         self.awake.set()
 
 
 @contextmanager
-def watching(connection: Connection, connect: Callable[[], Connection], report: Report) -> Iterator[Watch]:
-    """Watch what a connection does until the end of the block."""
-    watch = Watch()
-    pid = connection.info.backend_pid
-    thread = threading.Thread(target=_watch, args=(watch, pid, connect, report), daemon=True)
+def watching(pid: int, connect: Callable[[], Connection], report: Report) -> Iterator[Watch]:
+    """Watch what a server process does until the end of the block."""
+    watch = Watch(report)
+    thread = threading.Thread(target=_watch, args=(watch, pid, connect), daemon=True)
     thread.start()
     try:
         yield watch
@@ -52,7 +54,7 @@ def watching(connection: Connection, connect: Callable[[], Connection], report: 
         thread.join(1)
 
 
-def _watch(watch: Watch, pid: int, connect: Callable[[], Connection], report: Report) -> None:
+def _watch(watch: Watch, pid: int, connect: Callable[[], Connection]) -> None:
     observer: Connection | None = None
     while True:
         watch.awake.wait(watch.every)
@@ -67,7 +69,7 @@ def _watch(watch: Watch, pid: int, connect: Callable[[], Connection], report: Re
             continue
         for seconds, waits_for, progress, blockers in rows:
             watch.blockers = [one for one in (blockers or "").split("\n") if one] or watch.blockers
-            report.still_running(float(seconds or 0), waits_for or "", progress or "", blockers or "")
+            watch.report.still_running(float(seconds or 0), waits_for or "", progress or "", blockers or "")
     if observer:
         observer.close()
 
