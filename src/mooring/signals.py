@@ -16,6 +16,14 @@ _GRACE = 1.5
 """Seconds for cancelling and rolling back before the process ends all the same."""
 
 
+def end_at_once() -> None:
+    """End with 143 when SIGTERM comes, before there is anything to cancel or to report.
+
+    Without a handler the first process of a container does not hear it, and would go on until it is killed.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(Terminated.exit_code))
+
+
 def end_on_sigterm(last_resort: Callable[[], object]) -> None:
     """Raise Terminated in the main thread, wherever it is, when SIGTERM comes.
 
