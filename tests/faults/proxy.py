@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import selectors
 import socket
 import struct
@@ -25,9 +24,10 @@ class Trouble:
 class Proxy:
     """Listens on a port of its own; what it does to the next connection is its `trouble`."""
 
-    def __init__(self, host: str, port: int, chance: random.Random) -> None:
+    def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
-        self._chance = chance
+        self.carried = 0
+        """Bytes, both ways and over all connections."""
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=100)
         self.port: int = self._listener.getsockname()[1]
         self.trouble = Trouble("")
@@ -52,6 +52,8 @@ class Proxy:
         except OSError:
             client.close()
             return
+        for end in (client, server):
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         carried = 0
         with selectors.DefaultSelector() as selector, client, server:
             selector.register(client, selectors.EVENT_READ, server)
@@ -75,5 +77,6 @@ class Proxy:
                             carried += keep
                         key.data.sendall(data)
                         carried += len(data)
+                        self.carried += len(data)
                     except OSError:
                         return
