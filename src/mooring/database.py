@@ -107,14 +107,14 @@ def session(settings: Settings, server_version: int, *, waits_idle: bool) -> lis
         "default_transaction_read_only": "off",
         # What a client that is gone has left behind must not be in the next one's way for longer than 15 s.
         "idle_in_transaction_session_timeout": "0" if waits_idle else "10000",
-        "tcp_keepalives_idle": "4",
+        "tcp_keepalives_idle": "3",
         "tcp_keepalives_interval": "2",
         "tcp_keepalives_count": "3",
-        "tcp_user_timeout": "10000",
+        "tcp_user_timeout": "8000",
     }
     if server_version >= _POSTGRESQL_14:
         # A proxy in between may keep the connection of a client that is gone. Mooring itself is never idle for as long.
-        values |= {"client_connection_check_interval": "2000", "idle_session_timeout": "0" if waits_idle else "12000"}
+        values |= {"client_connection_check_interval": "1000", "idle_session_timeout": "0" if waits_idle else "10000"}
     if server_version >= _POSTGRESQL_17:
         values["transaction_timeout"] = "0"
     return [Query("SET SESSION AUTHORIZATION DEFAULT"), Query("RESET ALL"), _set(values, local=False)]

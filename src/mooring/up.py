@@ -32,13 +32,16 @@ _KEEP_CONNECTED = 0.5
 _LONGEST_PAUSE = 2.0
 _BEGINNINGS = 5
 """How many times a run begins again, without having got any further, after it lost its connection."""
-# The server ends the session, or is no primary any more: another attempt may find one that is.
-_SESSION_OVER = (
+# The server ends the session, or is no primary any more, or somebody keeps the version table to himself: what another
+# attempt may find better.
+_PASSING = (
     errors.AdminShutdown,
     errors.CrashShutdown,
     errors.CannotConnectNow,
     errors.IdleInTransactionSessionTimeout,
+    errors.IdleSessionTimeout,
     errors.ReadOnlySqlTransaction,
+    errors.LockNotAvailable,
 )
 
 
@@ -83,14 +86,14 @@ def up(settings: Settings, report: Report) -> None:
             except _LockHeld:
                 report.doing = "waiting for the lock"
             except (psycopg.Error, Overtaken) as error:
-                if not (isinstance(error, (*_SESSION_OVER, Overtaken)) or connection.broken):
+                if not (isinstance(error, (*_PASSING, Overtaken)) or connection.broken):
                     raise
                 left = left - 1 if report.applied == applied else _BEGINNINGS
                 applied = report.applied
                 report.log.warning("beginning again", reason=str(error).strip())
             else:
                 return
-        time.sleep(random.uniform(0.5, 1.5) * (patience.pause or 0.2))  # noqa: S311 - jitter
+        time.sleep(random.uniform(0.3, 1) * (patience.pause or 0.3))  # noqa: S311 - jitter
     raise DatabaseUnreachable(
         f"the connection was lost {_BEGINNINGS} times in a row", hint="Look at the server's log, which says why."
     )
@@ -123,7 +126,7 @@ def _migrate(run: Run, connection: Connection, patience: _Patience) -> None:
         after = before
     if not plan.idle:
         pid = server_process(connection) if patience.pooled else connection.info.backend_pid
-        with watching(pid, lambda: database.open_one(settings), report) as watch:
+        with watching(connection, pid, lambda: database.open_one(settings), report) as watch:
             target = Target(
                 connection=connection,
                 tool=run.tool,
@@ -201,7 +204,7 @@ def _locked(run: Run, connection: Connection, before: History, patience: _Patien
         patience.pause = min(left, _LONGEST_PAUSE, max(_FIRST_PAUSE, patience.pause * 1.5))
         if patience.pause > _KEEP_CONNECTED:
             raise _LockHeld
-        time.sleep(random.uniform(0.5, 1.5) * patience.pause)  # noqa: S311 - jitter
+        time.sleep(random.uniform(0.3, 1) * patience.pause)  # noqa: S311 - jitter
 
 
 def _foreign(run: Run, holder: Mapping[str, str]) -> list[str]:

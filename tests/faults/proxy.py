@@ -31,11 +31,17 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=100)
         self.port: int = self._listener.getsockname()[1]
         self.trouble = Trouble("")
+        self._stalled = 0
+        self._accepted = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
         """Take no more connections."""
         self._listener.close()
+
+    def stall(self) -> None:
+        """Carry nothing any more for the connections that there are, and keep them."""
+        self._stalled = self._accepted
 
     def _accept(self) -> None:
         while True:
@@ -44,9 +50,10 @@ class Proxy:
             except OSError:
                 return
             trouble, self.trouble = self.trouble, Trouble("")
-            threading.Thread(target=self._carry, args=(client, trouble), daemon=True).start()
+            self._accepted += 1
+            threading.Thread(target=self._carry, args=(client, trouble, self._accepted), daemon=True).start()
 
-    def _carry(self, client: socket.socket, trouble: Trouble) -> None:
+    def _carry(self, client: socket.socket, trouble: Trouble, number: int) -> None:
         try:
             server = socket.create_connection(self._target)
         except OSError:
@@ -60,6 +67,8 @@ class Proxy:
             selector.register(server, selectors.EVENT_READ, client)
             while True:
                 for key, _ in selector.select():
+                    while number <= self._stalled:
+                        time.sleep(0.05)
                     try:
                         data = key.fileobj.recv(65536)  # type: ignore[union-attr]
                         if not data:
