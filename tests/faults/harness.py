@@ -149,13 +149,13 @@ class Undisturbed:
 class Harness:
     """Faults on one server, from one seed."""
 
-    def __init__(self, server: Server, seed: int, sabotage: str = "") -> None:
+    def __init__(self, server: Server, seed: int, folder: Path, sabotage: str = "") -> None:
         self.server = server
         self.port = int(server.url.rpartition(":")[2])
         self.chance = random.Random(seed)
         self.seed = seed
         self.tally = Tally()
-        self.folder = Path(tempfile.mkdtemp(prefix="mooring-faults-", dir="/tmp"))
+        self.folder = folder
         self.runners = Runners(self.folder, sabotage)
         for name, files in FOLDERS.items():
             for file, text in files.items():
@@ -299,8 +299,8 @@ class Harness:
 
 def lane(version: int, seed: int, count: int, sabotage: str = "", kinds: tuple[str, ...] = ()) -> Tally:
     """Faults one after the other on a server of their own; where Mooring is sabotaged, up to the first that is noticed."""
-    with running(version) as server:
-        harness = Harness(server, seed, sabotage)
+    with running(version) as server, tempfile.TemporaryDirectory(prefix="mooring-faults-", dir="/tmp") as folder:
+        harness = Harness(server, seed, Path(folder), sabotage)
         for number in range(1, count + 1):
             harness.fault(number, kinds[number % len(kinds)] if kinds else "")
             if sabotage and harness.tally.lost:

@@ -55,8 +55,9 @@ class Runners:
         return process.exitcode
 
     def log(self, name: str) -> list[str]:
-        """What a runner said."""
-        return (self.logs / f"{name}.log").read_text(encoding="utf-8").splitlines()
+        """What a runner said, as far as it began to."""
+        file = self.logs / f"{name}.log"
+        return file.read_text(encoding="utf-8").splitlines() if file.exists() else []
 
 
 def _run(environment: Mapping[str, str], output: str, sabotage: str) -> None:

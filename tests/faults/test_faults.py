@@ -28,7 +28,9 @@ def lanes() -> Iterator[Lanes]:
         found = {(version, ""): pool.submit(lane, version, SEED + version, FAULTS // 2) for version in VERSIONS}
         for sabotage in BROKEN:
             for version in VERSIONS:
-                found[version, sabotage] = pool.submit(lane, version, SEED + version, 100, sabotage, ("kill", "term"))
+                found[version, sabotage] = pool.submit(
+                    lane, version, SEED + version, 200, sabotage, ("kill", "term", "reset")
+                )
         yield found
 
 

@@ -178,7 +178,9 @@ def test_inside_a_statement_that_cannot_be_in_a_transaction(make_service: MakeSe
     with psycopg.connect(database.url) as other:
         other.execute("INSERT INTO a VALUES (1)")
         running = service.start()
-        database.wait_for(f"EXISTS (SELECT FROM {OURS} AND query LIKE 'CREATE INDEX%' AND wait_event_type = 'Lock')", 60)
+        database.wait_for(
+            f"EXISTS (SELECT FROM {OURS} AND query LIKE 'CREATE INDEX%' AND wait_event_type = 'Lock')", 60
+        )
         terminated(service, running, "applying migrations")
     assert service.mooring().event("done")["applied"] == 1
     assert database.sql("SELECT indisvalid FROM pg_index WHERE indexrelid = 'a_x'::regclass") == [(True,)]
