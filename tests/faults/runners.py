@@ -28,6 +28,8 @@ class Runners:
     logs: Path
     sabotage: str = ""
     """What to break in Mooring beforehand."""
+    gate: Path | None = None
+    """A FIFO that the runners wait at until somebody opens it to write."""
 
     def start(self, migrations: Path, url: str, log: str, **settings: str) -> BaseProcess:
         """Start a runner."""
@@ -40,7 +42,7 @@ class Runners:
             "WAIT": "20s",
         } | settings
         mooring = {f"MOORING_{key}": value for key, value in environment.items()}
-        process = _PROCESSES.Process(target=_run, args=(mooring, str(self.logs / f"{log}.log"), self.sabotage))
+        process = _PROCESSES.Process(target=_run, args=(mooring, self.logs / f"{log}.log", self.sabotage, self.gate))
         process.start()
         return process
 
@@ -60,8 +62,10 @@ class Runners:
         return file.read_text(encoding="utf-8").splitlines() if file.exists() else []
 
 
-def _run(environment: Mapping[str, str], output: str, sabotage: str) -> None:
+def _run(environment: Mapping[str, str], output: Path, sabotage: str, gate: Path | None) -> None:
     """A runner's process."""
+    if gate:
+        gate.open(encoding="ascii").close()
     log = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
     os.dup2(log, 2)

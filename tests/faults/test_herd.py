@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -31,13 +32,19 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def herd(runners: Runners, folder: Path, database: Database) -> tuple[Counter[int], int, float]:
-    """Start all of them at once: how they ended, how many files they ran, and in how many seconds."""
-    begun = time.monotonic()
-    processes = [runners.start(folder, database.url, f"runner{number}", SERVICE="herd") for number in range(HERD)]
-    codes = Counter(runners.end(process) for process in processes)
-    seconds = time.monotonic() - begun
-    return codes, applied(runners, [f"runner{number}" for number in range(HERD)]), seconds
+def herd(logs: Path, folder: Path, database: Database) -> tuple[Counter[int], int, float]:
+    """Let all of them go at once: how they ended, how many files they ran, and in how many seconds."""
+    gate = logs / "gate"
+    os.mkfifo(gate)
+    runners = Runners(logs, gate=gate)
+    names = [f"runner{number}" for number in range(HERD)]
+    processes = [runners.start(folder, database.url, name, WAIT="60s") for name in names]
+    with gate.open("w", encoding="ascii"):
+        begun = time.monotonic()
+        codes = Counter(runners.end(process) for process in processes)
+        seconds = time.monotonic() - begun
+    gate.unlink()
+    return codes, applied(runners, names), seconds
 
 
 def applied(runners: Runners, names: Sequence[str]) -> int:
@@ -54,7 +61,7 @@ def test_two_hundred_runners_at_once(
     [(most,)] = database.sql("SHOW max_connections")
     assert most == "60"
     for pending in (FILES, 0):
-        codes, ran, seconds = herd(Runners(tmp_path), folder, database)
+        codes, ran, seconds = herd(tmp_path, folder, database)
         with capsys.disabled():
             print(f"\nherd of {HERD}: {pending} files, {seconds:.1f} s, ended with {dict(codes)}")
         assert codes == {0: HERD}
