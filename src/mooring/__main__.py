@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
@@ -15,7 +14,7 @@ from importlib.util import LazyLoader
 from types import ModuleType
 from typing import NoReturn
 
-from mooring.errors import Terminated
+from mooring.signals import end_at_once
 
 
 UNUSED = {
@@ -41,9 +40,8 @@ class Lazily:
 
 
 def main() -> NoReturn:
-    """Run the command that the process was started with, and exit."""
-    # The first process of a container is deaf to a signal for which it has no handler; and nothing has begun yet.
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(Terminated.exit_code))
+    """Run the command that the process was started with, and exit; a SIGTERM counts from the beginning."""
+    end_at_once()
     sys.meta_path.insert(0, Lazily)
     # Modules are no garbage: neither while they are loaded nor at the end is there a point in looking for some in them.
     gc.disable()

@@ -41,6 +41,8 @@ _OLD_LOCK_TIMEOUT = Query(
 )
 _RETRIES = 8
 """How many times a migration is tried again that could not get a lock."""
+_LONGEST_PAUSE = 8
+"""Seconds between two of them: shorter than the server lets the session be idle."""
 _PASSING = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
 _NOT_IN_TRANSACTION = (errors.ActiveSqlTransaction, errors.InvalidTransactionTermination)
 
@@ -153,8 +155,11 @@ def _run(target: Target, pending: Sequence[Migration]) -> Iterator[tuple[Migrati
             if not isinstance(failure.error, _PASSING) or failures > _RETRIES:
                 raise
             # A statement that waits holds up all who come after it: so it gives up soon, and lets them through meanwhile.
-            target.watch.look_closely(target.lock_timeout)
-            time.sleep(random.uniform(0.2, 1) * max(0.05, target.lock_timeout) * min(failures, 4))  # noqa: S311 - jitter
+            target.watch.tried_again(
+                failure.migration.name, str(failure.error.diag.message_primary), target.lock_timeout
+            )
+            pause = random.uniform(0.2, 1) * max(0.05, target.lock_timeout) * min(failures, 4)  # noqa: S311 - jitter
+            time.sleep(min(_LONGEST_PAUSE, pause))
 
 
 def _attempt(target: Target, pending: Sequence[Migration]) -> Iterator[tuple[Migration, int]]:
@@ -229,7 +234,7 @@ def _step_by_step(target: Target, batch: Sequence[Migration]) -> Iterator[tuple[
         yield migration, round((time.monotonic() - begun) * 1000)
         return
     done, doing = target.begun(migration)
-    ask(target.connection, [BEGIN, *map(Query, target.tool.begin(target.table, migration)), _COMMIT])
+    ask(target.connection, [BEGIN, *_beginning(target, migration, fresh=not (done or doing)), _COMMIT])
     for number, unit in enumerate(migration.script.units[done:], done + 1):
         if doing and settle(target.connection, unit[0]):
             ask(target.connection, [BEGIN, ledger.end(target.table, migration, number, 0), _COMMIT])
@@ -238,6 +243,12 @@ def _step_by_step(target: Target, batch: Sequence[Migration]) -> Iterator[tuple[
         target.done[migration.version], doing = number, False
     ask(target.connection, [BEGIN, *_recording(target, migration), _COMMIT])
     yield migration, round((time.monotonic() - begun) * 1000)
+
+
+def _beginning(target: Target, migration: Migration, *, fresh: bool) -> list[Query]:
+    """What says that a non-transactional migration begins: in the ledger too, which otherwise would not know whose it is."""
+    queries = [Query(sql) for sql in target.tool.begin(target.table, migration)]
+    return queries + ledger.record(target.table, target.author, migration, lost(target), done=0) * fresh
 
 
 def _one_unit(target: Target, migration: Migration, unit: Sequence[Statement], number: int) -> None:

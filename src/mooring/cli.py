@@ -26,6 +26,7 @@ def run(arguments: Sequence[str]) -> int:
         return demo()
     report = Report(stream=_log_stream(parsed.command), termination_log=Path("/dev/termination-log"))
     try:
+        end_on_sigterm(lambda: report.terminated())  # noqa: PLW0108 - by the report that there is then
         settings = load()
         report = Report(
             log_format=settings.log_format,
@@ -33,7 +34,6 @@ def run(arguments: Sequence[str]) -> int:
             stream=_log_stream(parsed.command),
             termination_log=settings.termination_log if parsed.command == "up" else None,
         )
-        end_on_sigterm(report.terminated)
         match parsed.command:
             case "up":
                 up(settings, report)

@@ -91,10 +91,7 @@ def connect(settings: Settings, waiting: Callable[[str], None]) -> Connection:
         except psycopg.OperationalError as error:
             reason = _reason(error)
         else:
-            if connection.info.parameter_status("in_hot_standby") != "on":
-                return connection
-            reason = f"{connection.info.host} is a standby, which cannot be written to"
-            connection.close()
+            return connection
         if re.search(_REFUSED, reason):
             raise NotPermitted(
                 reason, hint="Look at the user, the password and the database of MOORING_DATABASE_URL or PG*."
@@ -132,13 +129,20 @@ def _open(url: str, service: str, timeout: int) -> Connection:
         autocommit=True,
         prepare_threshold=None,
         connect_timeout=timeout,
-        application_name=f"mooring {service}"[:63],
+        application_name=application(service),
+        # Of several hosts, the one that can be written to; libpq asks a server, or a pooler, that does not say so itself.
+        target_session_attrs="primary",
         client_encoding="UTF8",
         tcp_user_timeout=10_000,
         keepalives_idle=4,
         keepalives_interval=2,
         keepalives_count=3,
     )
+
+
+def application(service: str) -> str:
+    """The name under which the server shows a service's runners."""
+    return f"mooring {service}"[:63]
 
 
 def _reason(error: psycopg.OperationalError) -> str:
@@ -161,13 +165,14 @@ def session(settings: Settings, server_version: int, *, waits_idle: bool) -> lis
         "default_transaction_read_only": "off",
         # What a client that is gone has left behind must not be in the next one's way for longer than 15 s.
         "idle_in_transaction_session_timeout": "0" if waits_idle else "10000",
-        "tcp_keepalives_idle": "4",
+        "tcp_keepalives_idle": "3",
         "tcp_keepalives_interval": "2",
         "tcp_keepalives_count": "3",
-        "tcp_user_timeout": "10000",
+        "tcp_user_timeout": "8000",
     }
     if server_version >= _POSTGRESQL_14:
-        values |= {"client_connection_check_interval": "2000", "idle_session_timeout": "0"}
+        # A proxy in between may keep the connection of a client that is gone. Mooring itself is never idle for as long.
+        values |= {"client_connection_check_interval": "1000", "idle_session_timeout": "0" if waits_idle else "10000"}
     if server_version >= _POSTGRESQL_17:
         values["transaction_timeout"] = "0"
     return [Query("SET SESSION AUTHORIZATION DEFAULT"), Query("RESET ALL"), _set(values, local=False)]

@@ -160,8 +160,8 @@ _TOOK_AWAY = """(
     OR EXISTS (SELECT FROM pg_catalog.pg_namespace
         WHERE pg_catalog.age(xmin) <= pg_catalog.age(pg_catalog.pg_current_xact_id()::xid)))"""
 # A transactional migration has no row yet; if it has, somebody else just ran it, and this transaction must not.
-_GO_ON = """ON CONFLICT (version) DO UPDATE SET (applied_at, duration_ms, applied_by, tables, done, doing)
-    = (excluded.applied_at, l.duration_ms + excluded.duration_ms, excluded.applied_by,
+_GO_ON = """ON CONFLICT (version) DO UPDATE SET (name, sha256, applied_at, duration_ms, applied_by, tables, done, doing)
+    = (excluded.name, excluded.sha256, excluded.applied_at, l.duration_ms + excluded.duration_ms, excluded.applied_by,
        ARRAY(SELECT unnest(l.tables) UNION SELECT unnest(excluded.tables) ORDER BY 1), excluded.done, false)"""
 _STANDS = """EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass({0}) AND NOT relispartition)"""
 

@@ -141,7 +141,7 @@ def _trouble(pending: Sequence[Migration], history: History, tool: Format) -> Ha
         entry = history.entries.get(migration.version)
         if entry is None or entry.complete:
             continue
-        if entry.checksum != migration.checksum:
+        if entry.checksum != migration.checksum and (entry.done or entry.doing):
             return HalfDone(
                 f"{migration.name} was changed after its first {entry.done} statements had run",
                 hint="Put the file back as it was, and the change into a new migration.",

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import psycopg
+from psycopg.pq import TransactionStatus
 
 from mooring.errors import DatabaseUnreachable
 from mooring.wire import Connection, Query, ask
@@ -24,8 +25,8 @@ _WHO = Query("""SELECT pg_catalog.pg_backend_pid(), coalesce(pg_catalog.host(pg_
     pg_catalog.inet_server_port()""")
 
 
-def refuse_transaction_pooler(connection: Connection, connect: Callable[[], Connection]) -> None:
-    """Raise DatabaseUnreachable where a pooler may give this connection's server connection to others.
+def refuse_transaction_pooler(connection: Connection, connect: Callable[[], Connection]) -> bool:
+    """Whether a pooler is in between. Raises DatabaseUnreachable where it may give this server connection to others.
 
     A probe holds a transaction open and asks which server process it got. Ours: the pooler gives it away while we are
     connected. One that was started after the probe began: there was no idle one left, and ours was not among the idle. As
@@ -33,7 +34,7 @@ def refuse_transaction_pooler(connection: Connection, connect: Callable[[], Conn
     """
     [[(pid, host, port)]] = ask(connection, [_WHO])
     if pid == str(connection.info.backend_pid):
-        return
+        return False
     refusal = DatabaseUnreachable(
         "there is a connection pooler in between that gives every transaction another server connection, and a session's"
         " lock cannot live there",
@@ -47,12 +48,26 @@ def refuse_transaction_pooler(connection: Connection, connect: Callable[[], Conn
             if seen in {"ours", "statement", "failed"}:
                 raise refusal
             if seen == "new" or (seen == "waits" and ask(connection, [_WHO])[0][0][0] == pid):
-                return
+                return True
     finally:
         for probe in probes:
             with suppress(psycopg.Error):
                 probe.close()
     raise refusal
+
+
+def server_process(connection: Connection) -> int:
+    """The server's own process id, whatever the client was told at the start."""
+    [[(pid, *_)]] = ask(connection, [_WHO])
+    return int(pid or 0)
+
+
+def give_back(connection: Connection) -> None:
+    """Leave the server connection to the pooler as it was: not every one resets it, and the next client would have our lock."""
+    if connection.info.transaction_status != TransactionStatus.IDLE:
+        return
+    with suppress(psycopg.Error):
+        ask(connection, [Query("SELECT pg_catalog.pg_advisory_unlock_all()"), Query("RESET ALL")])
 
 
 def _probe(connect: Callable[[], Connection], probes: list[Connection], pid: str) -> str:
@@ -62,6 +77,7 @@ def _probe(connect: Callable[[], Connection], probes: list[Connection], pid: str
     transactions at all; or `failed`.
     """
     seen: list[str] = []
+    late = threading.Event()
 
     def hold() -> None:
         try:
@@ -71,6 +87,8 @@ def _probe(connect: Callable[[], Connection], probes: list[Connection], pid: str
         except psycopg.Error as error:
             seen.append("statement" if "statement pooling" in str(error) else "failed")
         else:
+            if late.is_set():
+                probe.close()
             probes.append(probe)
             seen.append(str(row[0]) if row else "other")
 
@@ -78,6 +96,7 @@ def _probe(connect: Callable[[], Connection], probes: list[Connection], pid: str
     thread = threading.Thread(target=hold, daemon=True)
     thread.start()
     thread.join(_PATIENCE)
+    late.set()
     return seen[0] if seen else "waits"
 
 

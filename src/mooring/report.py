@@ -107,8 +107,8 @@ class Report:
 
     def terminated(self) -> None:
         """Say that a SIGTERM ended the run."""
-        self.log.error("terminated", exit_code=143, while_=self.doing)
         self._last_word(f"exit 143: terminated while {self.doing}; what was not committed is rolled back")
+        self.log.error("terminated", exit_code=143, while_=self.doing)
 
     def milliseconds(self) -> int:
         """How long the run has taken."""

@@ -12,8 +12,18 @@ from typing import NoReturn
 from mooring.errors import Terminated
 
 
-_GRACE = 1.5
+_GRACE = 1.2
 """Seconds for cancelling and rolling back before the process ends all the same."""
+_LAST_WORD = 0.3
+"""Seconds for saying so."""
+
+
+def end_at_once() -> None:
+    """End with 143 when SIGTERM comes, before there is anything to cancel or to report.
+
+    Without a handler the first process of a container does not hear it, and would go on until it is killed.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(Terminated.exit_code))
 
 
 def end_on_sigterm(last_resort: Callable[[], object]) -> None:
@@ -39,5 +49,8 @@ def _insist(heard: int, last_resort: Callable[[], object]) -> None:
     while os.read(heard, 1)[0] != signal.SIGTERM:
         pass
     time.sleep(_GRACE)
-    last_resort()
+    # It too may hang: where nobody reads the log, for example.
+    teller = threading.Thread(target=last_resort, daemon=True)
+    teller.start()
+    teller.join(_LAST_WORD)
     os._exit(Terminated.exit_code)

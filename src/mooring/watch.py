@@ -5,9 +5,11 @@ Asked over a connection of its own, which is opened only when a statement has ru
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import psycopg
@@ -24,6 +26,7 @@ _EVERY = 15.0
 class Watch:
     """What the watcher saw."""
 
+    report: Report
     blockers: list[str] = field(default_factory=list)
     """Who was last seen to hold what the statement waits for."""
     every: float = field(default_factory=lambda: _EVERY)
@@ -31,18 +34,19 @@ class Watch:
     awake: threading.Event = field(default_factory=threading.Event)
     ended: bool = False
 
-    def look_closely(self, seconds: float) -> None:
-        """Look more often from now on."""
+    def tried_again(self, file: str, reason: str, seconds: float) -> None:
+        """Say that a migration could not get a lock within some seconds, and look more often from now on who has it."""
+        known = {"blocked_by": self.blockers} if self.blockers else {}
+        self.report.waiting("table", file=file, reason=reason, **known)
         self.every = min(1.0, max(0.05, seconds / 3))
         self.awake.set()
 
 
 @contextmanager
-def watching(connection: Connection, connect: Callable[[], Connection], report: Report) -> Iterator[Watch]:
-    """Watch what a connection does until the end of the block."""
-    watch = Watch()
-    pid = connection.info.backend_pid
-    thread = threading.Thread(target=_watch, args=(watch, pid, connect, report), daemon=True)
+def watching(connection: Connection, pid: int, connect: Callable[[], Connection], report: Report) -> Iterator[Watch]:
+    """Watch what the server process of a connection does until the end of the block."""
+    watch = Watch(report)
+    thread = threading.Thread(target=_watch, args=(watch, connection, pid, connect), daemon=True)
     thread.start()
     try:
         yield watch
@@ -52,7 +56,7 @@ def watching(connection: Connection, connect: Callable[[], Connection], report: 
         thread.join(1)
 
 
-def _watch(watch: Watch, pid: int, connect: Callable[[], Connection], report: Report) -> None:
+def _watch(watch: Watch, connection: Connection, pid: int, connect: Callable[[], Connection]) -> None:
     observer: Connection | None = None
     while True:
         watch.awake.wait(watch.every)
@@ -65,11 +69,20 @@ def _watch(watch: Watch, pid: int, connect: Callable[[], Connection], report: Re
         except psycopg.Error:
             observer = None
             continue
-        for seconds, waits_for, progress, blockers in rows:
+        if not rows:
+            _cut(connection)
+        for seconds, waits_for, progress, blockers, state in rows:
             watch.blockers = [one for one in (blockers or "").split("\n") if one] or watch.blockers
-            report.still_running(float(seconds or 0), waits_for or "", progress or "", blockers or "")
+            if state == "active":
+                watch.report.still_running(float(seconds or 0), waits_for or "", progress or "", blockers or "")
     if observer:
         observer.close()
+
+
+def _cut(connection: Connection) -> None:
+    """Let a connection fail whose server process is gone: something in between keeps it, and it would wait for ever."""
+    with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as end:
+        end.shutdown(socket.SHUT_RDWR)
 
 
 _LOOK = """
@@ -80,5 +93,5 @@ _LOOK = """
             b.application_name, b.state,
             pg_catalog.to_char(b.xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
             pg_catalog.left(pg_catalog.regexp_replace(b.query, '\\s+', ' ', 'g'), 200)), E'\\n')
-            FROM pg_catalog.pg_stat_activity b WHERE b.pid = ANY (pg_catalog.pg_blocking_pids(a.pid)))
-    FROM pg_catalog.pg_stat_activity a WHERE a.pid = $1::integer AND a.state = 'active'"""
+            FROM pg_catalog.pg_stat_activity b WHERE b.pid = ANY (pg_catalog.pg_blocking_pids(a.pid))), a.state
+    FROM pg_catalog.pg_stat_activity a WHERE a.pid = $1::integer"""

@@ -27,8 +27,9 @@ STEPS = [
     _ran("steps"),
     "CREATE INDEX CONCURRENTLY t2_text ON t2 (text);",
 ]
+ROWS = "".join(f"{n}\tsome text\n" for n in range(500))
+COPY = f"CREATE TABLE copied (id int, text text);\nCOPY copied FROM STDIN;\n{ROWS}\\.\n{_ran('data')}"
 LAST = "ALTER TABLE t1 RENAME TO renamed;\nDROP TABLE t6;\n" + _ran("last")
-RAN = {"start", "function", "last", *(f"table {n}" for n in range(1, 7))}
 
 
 def _goose() -> Mapping[str, str]:
@@ -60,6 +61,7 @@ def _flyway() -> Mapping[str, str]:
     files = {f"V{n}__file.sql": body for n, body in enumerate(bodies, 1)}
     return files | {
         "V9__file.sql.conf": "executeInTransaction=false\n",
+        "V11__data.sql": COPY,
         "R__view.sql": "CREATE OR REPLACE VIEW v AS SELECT 1 AS x;\n",
     }
 

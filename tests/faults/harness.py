@@ -1,35 +1,40 @@
 """Faults at random points of a run, and what the next run makes of them.
 
 A fault is one run, or several at once, of a format's folder on an empty database, of which one is disturbed: ended by
-SIGTERM or SIGKILL, cut off or stalled by a proxy, robbed of its server process, of its server or of its disk. After it a
-run without disturbance must end with 0 and leave what an undisturbed one leaves, or end with 31 where nobody can know.
+SIGTERM or SIGKILL, cut off or stalled by a proxy, robbed of its server process, of its server, of its PgBouncer or of its
+disk. Every third goes through PgBouncer. After it a run without disturbance must end with 0 within 15 s and leave what an
+undisturbed one leaves, or end with 31 where nobody can know.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
+import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
-from mooring import cli, embedded
+from mooring import embedded
 from tests.faults.folders import FOLDERS
+from tests.faults.pgbouncer import PgBouncer, pgbouncer
 from tests.faults.proxy import Proxy, Trouble
+from tests.faults.runners import Runners
 
 
-KINDS = ("term", "kill", "reset", "stall", "terminate", "restart", "fill")
-WEIGHTS = (6, 6, 6, 3, 5, 1, 2)
+KINDS = ("term", "kill", "reset", "stall", "terminate", "restart", "fill", "pooler")
+WEIGHTS = (6, 6, 6, 3, 5, 2, 2, 2)
+LONGEST = 15
+"""Seconds for which what a fault leaves behind may be in the next run's way."""
 ALLOWED_31 = {"alembic"}
 """An Alembic revision has no statements that Mooring could go on from."""
 
@@ -55,6 +60,7 @@ class Server:
     url: str
     folder: Path
     restart: Callable[[], None]
+    pooler: PgBouncer
     disk: Path | None
     """A small file system on which the databases' tables are, if there is one."""
 
@@ -62,28 +68,38 @@ class Server:
 @contextmanager
 def running(version: int) -> Iterator[Server]:
     """A server for faults, with few connections, and a small disk where the machine allows to mount one."""
-    binaries = Path("/usr/lib/postgresql/15/bin") if version == 15 else None
+    binaries = binaries_of(version)
     settings = {"max_connections": "60", "autovacuum": "off", "log_min_messages": "panic"}
     with tempfile.TemporaryDirectory(prefix="mooring-disk-", dir="/tmp") as disk_folder:
         disk = _small_disk(Path(disk_folder))
         try:
-            with embedded.server(version, settings, binaries) as url:
+            with embedded.server(version, settings, binaries) as url, pgbouncer(url) as pooler:
                 with psycopg.connect(f"{url}/postgres", autocommit=True) as admin:
                     row = admin.execute("SHOW data_directory").fetchone()
                     data = Path(str(row[0]) if row else "")
                     if disk:
                         admin.execute(f"CREATE TABLESPACE small LOCATION '{disk / 'space'}'".encode())
-                pg_ctl = (binaries or embedded.binaries_of(version)) / "pg_ctl"
 
                 def restart() -> None:
-                    as_user = {"user": data.owner(), "extra_groups": []} if os.geteuid() == 0 else {}
-                    command = [pg_ctl, "restart", "-w", "-m", "immediate", "-D", data, "-l", data / "log"]
-                    subprocess.run(command, check=True, capture_output=True, cwd="/", **as_user)  # type: ignore[call-overload]
+                    pg_ctl(binaries, data, "restart", "-m", "immediate")
 
-                yield Server(url, data, restart, disk)
+                yield Server(url, data, restart, pooler, disk)
         finally:
             if disk:
                 subprocess.run(["umount", disk], check=True)
+
+
+def binaries_of(version: int) -> Path:
+    """Where a version's programs are: Debian's for 15, those of a wheel for 18."""
+    return Path("/usr/lib/postgresql/15/bin") if version == 15 else embedded.binaries_of(version)
+
+
+def pg_ctl(binaries: Path, data: Path, action: str, *options: str) -> None:
+    """Start, stop, restart or promote a server, as the user whose it is."""
+    as_user: dict[str, Any] = {"user": data.owner(), "extra_groups": []} if os.geteuid() == 0 else {}
+    log = ["-l", data / "log"] if action in {"start", "restart"} else []
+    command = list(map(str, [binaries / "pg_ctl", action, "-w", "-D", data, *log, *options]))
+    subprocess.run(command, check=True, capture_output=True, cwd="/", **as_user)
 
 
 def _small_disk(folder: Path) -> Path | None:
@@ -101,54 +117,84 @@ def _small_disk(folder: Path) -> Path | None:
 class Tally:
     """What became of the faults."""
 
-    tried: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    where: Counter[str] = field(default_factory=Counter)
+    """The formats, and how many went through PgBouncer."""
     refused: int = 0
     lost: list[str] = field(default_factory=list)
+    slowest: float = 0.0
+    """Seconds of the longest run after a fault."""
 
     def __str__(self) -> str:
-        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(self.tried.items()))
-        total = sum(self.tried.values())
-        recovered = total - self.refused - len(self.lost)
-        return f"faults tried {total} ({kinds}), recovered {recovered}, refused with 31 {self.refused}, lost {len(self.lost)}"
+        tried = self.kinds.total()
+        recovered = tried - self.refused - len(self.lost)
+        counts = (f"{name} {count}" for counter in (self.kinds, self.where) for name, count in sorted(counter.items()))
+        return (
+            f"faults tried {tried}, recovered {recovered}, refused with 31 {self.refused}, lost {len(self.lost)}"
+            f" ({', '.join(counts)}; slowest run after a fault {self.slowest:.1f} s)"
+        )
+
+
+@dataclass
+class Undisturbed:
+    """What a run without a fault is like."""
+
+    seconds: float
+    bytes: int
+    """How many it sends and gets."""
+    state: str
+    """What it leaves."""
 
 
 class Harness:
     """Faults on one server, from one seed."""
 
-    def __init__(self, server: Server, seed: int, sabotage: str = "") -> None:
+    def __init__(self, server: Server, seed: int, folder: Path, sabotage: str = "") -> None:
         self.server = server
+        self.port = int(server.url.rpartition(":")[2])
         self.chance = random.Random(seed)
         self.seed = seed
-        self.sabotage = sabotage
         self.tally = Tally()
-        self.folder = Path(tempfile.mkdtemp(prefix="mooring-faults-", dir="/tmp"))
+        self.folder = folder
+        self.runners = Runners(self.folder, sabotage)
         for name, files in FOLDERS.items():
             for file, text in files.items():
                 path = self.folder / name / file
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, encoding="utf-8")
-        self.undisturbed = {name: self._undisturbed(name) for name in FOLDERS}
+        for _ in range(2):  # the first run is slower: it starts the server of processes
+            self.undisturbed = {name: self._undisturbed(name) for name in FOLDERS}
 
     def fault(self, number: int, kind: str = "", format_: str = "") -> None:
         """One fault, and the run after it."""
         chance = self.chance
         kind = kind or chance.choices(KINDS, WEIGHTS)[0]
         format_ = format_ or chance.choice(list(FOLDERS))
-        seconds, _, expected = self.undisturbed[format_]
+        pooled = kind == "pooler" or chance.random() < 1 / 3
         if kind == "fill" and not self.server.disk:
             kind = "terminate"
         name = f"fault{number}"
         self._create(name, small=kind == "fill")
-        self.tally.tried[kind] += 1
-        what = f"seed {self.seed}, fault {number}: {kind} in {format_}"
+        self.tally.kinds[kind] += 1
+        self.tally.where.update([format_, "PgBouncer"] if pooled else [format_])
+        what = f"seed {self.seed}, fault {number}: {kind} in {format_}{' through PgBouncer' * pooled}"
         others = [self._start(format_, name, f"other{n}") for n in range(chance.choice([0, 0, 1, 2]))]
-        self._disturb(kind, format_, name, seconds)
-        codes = [self._end(process) for process in others]
+        self._disturb(kind, format_, name, self.server.pooler.port if pooled else self.port)
+        codes = [self.runners.end(process) for process in others]
         # A full disk is everybody's, and a lost server too; what an undisturbed runner ends with is its own doing otherwise.
-        if kind in {"term", "kill", "reset", "stall"} and any(code not in {0, 31} for code in codes):
+        if kind in {"term", "kill", "reset", "stall", "pooler"} and any(code not in {0, 31} for code in codes):
             self._lost(what, f"other runners ended with {codes}: {self._logs()}")
-            return
-        code = self._end(self._start(format_, name, "next", LOCK_WAIT="20s"))
+        else:
+            self._next(what, format_, name)
+        self._admin(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _next(self, what: str, format_: str, name: str) -> None:
+        """The run after a fault, and what it must leave."""
+        expected = self.undisturbed[format_].state
+        begun = time.monotonic()
+        code = self.runners.end(self._start(format_, name, "next", LOCK_WAIT="20s"))
+        seconds = time.monotonic() - begun
+        self.tally.slowest = max(self.tally.slowest, seconds)
         if code == 31 and format_ in ALLOWED_31:
             self.tally.refused += 1
         elif code != 0:
@@ -157,33 +203,40 @@ class Harness:
             differences = set(state.splitlines()) ^ set(expected.splitlines())
             twice = [line for line, count in Counter(state.splitlines()).items() if count > 1]
             self._lost(what, f"the next run left something else: {sorted(differences)} {twice}")
-        self._admin(f"DROP DATABASE {name} WITH (FORCE)")
+        elif seconds > LONGEST:
+            self._lost(what, f"the next run took {seconds:.1f} s")
 
     def _lost(self, what: str, why: str) -> None:
         self.tally.lost.append(f"{what}: {why}")
         print(f"LOST {what}: {why}", flush=True)
 
-    def _undisturbed(self, format_: str) -> tuple[float, int, str]:
-        """How long a run takes, how many bytes it moves, and what it leaves."""
+    def _undisturbed(self, format_: str) -> Undisturbed:
+        """A run without a fault, through a proxy that counts."""
         name = f"undisturbed_{format_.replace('-', '_')}"
         self._create(name)
-        begun = time.monotonic()
-        code = self._end(self._start(format_, name, "undisturbed"))
+        with self._proxy(self.port) as proxy:
+            begun = time.monotonic()
+            code = self.runners.end(self._start(format_, name, "undisturbed", port=proxy.port))
+            seconds = time.monotonic() - begun
         assert code == 0, self._log("undisturbed")
-        return time.monotonic() - begun, 20_000, self._state(name, format_)
+        state = self._state(name, format_)
+        self._admin(f"DROP DATABASE {name} WITH (FORCE)")
+        return Undisturbed(seconds, proxy.carried, state)
 
-    def _disturb(self, kind: str, format_: str, name: str, seconds: float) -> None:
-        """Start a run and do to it what `kind` says, at a random point."""
-        chance = self.chance
+    def _proxy(self, port: int) -> AbstractContextManager[Proxy]:
+        return closing(Proxy("127.0.0.1", port))
+
+    def _disturb(self, kind: str, format_: str, name: str, port: int) -> None:
+        """Start a run, by way of a port, and do to it what `kind` says, at a random point."""
+        chance, undisturbed = self.chance, self.undisturbed[format_]
         if kind in {"reset", "stall"}:
-            host, _, port = self.server.url.rpartition("@")[2].partition(":")
-            proxy = Proxy(host, int(port), chance)
-            proxy.trouble = Trouble(kind, chance.randrange(200, 60_000), chance.uniform(0.05, 0.4))
-            self._end(self._start(format_, name, "disturbed", port=proxy.port))
-            proxy.close()
+            with self._proxy(port) as proxy:
+                after = chance.randrange(200, round(undisturbed.bytes * 1.05))
+                proxy.trouble = Trouble(kind, after, chance.uniform(0.05, 0.4))
+                self.runners.end(self._start(format_, name, "disturbed", port=proxy.port))
             return
-        process = self._start(format_, name, "disturbed")
-        time.sleep(chance.uniform(0, seconds * 1.1))
+        process = self._start(format_, name, "disturbed", port=port)
+        time.sleep(chance.uniform(0, undisturbed.seconds * 1.1))
         filler = self.server.disk / "filler" if self.server.disk else None
         if kind == "term":
             process.terminate()
@@ -193,51 +246,29 @@ class Harness:
             self._admin(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
         elif kind == "restart":
             self.server.restart()
+        elif kind == "pooler":
+            self.server.pooler.kill()
+            self.server.pooler.start()
         elif kind == "fill" and filler:
             with suppress(OSError), filler.open("wb") as file:
                 while True:
                     file.write(bytes(65536))
                     file.flush()
         begun = time.monotonic()
-        code = self._end(process)
-        if kind == "term" and time.monotonic() - begun > 2:
-            self._lost(
-                f"seed {self.seed}: SIGTERM in {format_}", f"took {time.monotonic() - begun:.1f} s to end with {code}"
-            )
+        code = self.runners.end(process)
+        seconds = time.monotonic() - begun
+        if kind == "term" and (seconds > 2 or code not in {0, 143, -signal.SIGTERM}):  # the last before it could listen
+            self._lost(f"seed {self.seed}: SIGTERM in {format_}", f"took {seconds:.1f} s to end with {code}")
         if kind == "fill" and filler:
             filler.unlink(missing_ok=True)
 
     def _start(self, format_: str, name: str, log: str, port: int = 0, **settings: str) -> BaseProcess:
-        """Start a runner: a process like any other, but for what it need not import again."""
-        url = f"{self.server.url}/{name}"
-        if port:
-            url = url.replace(url.rpartition(":")[2].partition("/")[0], str(port))
-        environment = {
-            "MOORING_SERVICE": "faults",
-            "MOORING_FORMAT": format_,
-            "MOORING_MIGRATIONS": str(self.folder / format_),
-            "MOORING_DATABASE_URL": url,
-            "MOORING_LOG_FORMAT": "json",
-            "MOORING_TERMINATION_LOG": str(self.folder / "termination"),
-            "MOORING_WAIT": "20s",
-        } | {f"MOORING_{key}": value for key, value in settings.items()}
-        output = self.folder / f"{log}.log"
-        process = _PROCESSES.Process(target=_run, args=(environment, str(output), self.sabotage))
-        process.start()
-        return process
-
-    @staticmethod
-    def _end(process: BaseProcess) -> int:
-        process.join(120)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-            return HANGS
-        return process.exitcode
+        """Start a runner of a format's folder on a database, by way of a port."""
+        url = f"postgresql://postgres@127.0.0.1:{port or self.port}/{name}"
+        return self.runners.start(self.folder / format_, url, log, FORMAT=format_, **settings)
 
     def _log(self, name: str) -> str:
-        lines = (self.folder / f"{name}.log").read_text(encoding="utf-8").splitlines()
-        return " | ".join(lines[-2:])[:1500]
+        return " | ".join(self.runners.log(name)[-2:])[:1500]
 
     def _logs(self) -> str:
         return " || ".join(self._log(path.stem) for path in self.folder.glob("other*.log"))
@@ -266,21 +297,12 @@ class Harness:
                 return
 
 
-HANGS = 98
-_PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["mooring.cli", "mooring.formats.alembic_run", "tests.faults.sabotage"])
-
-
-def _run(environment: Mapping[str, str], output: str, sabotage: str) -> None:
-    """A runner's process."""
-    log = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.environ.update(environment)
-    if sabotage:
-        from tests.faults.sabotage import SABOTAGE
-
-        SABOTAGE[sabotage]()
-    code = cli.run(["up"])
-    sys.stdout.flush()
-    os._exit(code)
+def lane(version: int, seed: int, count: int, sabotage: str = "", kinds: tuple[str, ...] = ()) -> Tally:
+    """Faults one after the other on a server of their own; where Mooring is sabotaged, up to the first that is noticed."""
+    with running(version) as server, tempfile.TemporaryDirectory(prefix="mooring-faults-", dir="/tmp") as folder:
+        harness = Harness(server, seed, Path(folder), sabotage)
+        for number in range(1, count + 1):
+            harness.fault(number, kinds[number % len(kinds)] if kinds else "")
+            if sabotage and harness.tally.lost:
+                break
+        return harness.tally

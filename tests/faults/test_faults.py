@@ -2,43 +2,51 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 
 import pytest
 
-from tests.faults.harness import Harness, Server, Tally, running
+from tests.faults.harness import Tally, lane
 
 
 FAULTS = int(os.environ.get("FAULTS", "500"))
+# Each server has this seed and its version.
 SEED = int(os.environ.get("FAULTS_SEED", str(time.time_ns() % 1_000_000)))
+VERSIONS = (15, 18)
+BROKEN = ("without lock", "with rows outside")
+Lanes = dict[tuple[int, str], Future[Tally]]
 
 
-@pytest.fixture(scope="module", params=[15, 18], ids="postgres-{}".format)
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    with running(request.param) as server:
-        yield server
+@pytest.fixture(scope="module")
+def lanes() -> Iterator[Lanes]:
+    """All of the faults, on two servers at a time."""
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        found = {(version, ""): pool.submit(lane, version, SEED + version, FAULTS // 2) for version in VERSIONS}
+        for sabotage in BROKEN:
+            for version in VERSIONS:
+                found[version, sabotage] = pool.submit(
+                    lane, version, SEED + version, 200, sabotage, ("kill", "term", "reset")
+                )
+        yield found
 
 
-def faults(harness: Harness, count: int, kinds: tuple[str, ...] = ()) -> Tally:
-    for number in range(1, count + 1):
-        harness.fault(number, kinds[number % len(kinds)] if kinds else "")
-    return harness.tally
-
-
-def test_no_fault_loses_a_migration_or_runs_one_twice(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
-    tally = faults(Harness(server, SEED), FAULTS // 2)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_no_fault_loses_a_migration_or_runs_one_twice(
+    lanes: Lanes, version: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun = time.monotonic()
+    tally = lanes[version, ""].result()
     with capsys.disabled():
-        print(f"\nseed {SEED}: {tally}")
+        print(f"\nPostgreSQL {version}, seed {SEED + version}, {time.monotonic() - begun:.0f} s: {tally}")
     assert not tally.lost, "\n".join(tally.lost)
 
 
-def test_the_harness_notices_a_missing_lock(server: Server) -> None:
-    tally = faults(Harness(server, SEED, "without lock"), 40, ("kill", "term"))
-    assert tally.lost
-
-
-def test_the_harness_notices_a_version_row_outside_the_transaction(server: Server) -> None:
-    tally = faults(Harness(server, SEED, "with rows outside"), 60, ("kill",))
-    assert tally.lost
+@pytest.mark.parametrize("sabotage", BROKEN)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_harness_notices_a_mooring_that_is_broken(lanes: Lanes, version: int, sabotage: str) -> None:
+    """With a lock that nobody takes, and with records that are written after the migration's own transaction."""
+    assert lanes[version, sabotage].result().lost

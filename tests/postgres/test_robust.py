@@ -102,21 +102,6 @@ def test_what_cannot_be_known_is_said(make_service: MakeService, database: Datab
     assert database.sql("SELECT count(*) FROM a") == [(1,)]
 
 
-def test_ten_runners_while_one_builds_an_index_concurrently(make_service: MakeService, database: Database) -> None:
-    """Waiting inside pg_advisory_lock would be a deadlock with the build."""
-    database.sql("CREATE TABLE a (x int)")
-    service = make_service(_1_a=f"{NO_TRANSACTION}CREATE INDEX CONCURRENTLY a_x ON a (x);", _2_b="CREATE TABLE b ();")
-    with psycopg.connect(database.url) as other:
-        other.execute("INSERT INTO a VALUES (1)")
-        runners = [service.start() for _ in range(10)]
-        database.wait_for(
-            "10 = (SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'mooring%')", seconds=120
-        )
-    outcomes = [service.end(runner) for runner in runners]
-    assert [outcome.code for outcome in outcomes] == [0] * 10
-    assert sum(outcome.event("done")["applied"] for outcome in outcomes) == 2
-
-
 @pytest.mark.parametrize(
     "setting",
     [

@@ -318,7 +318,6 @@ def test_alembics_text_is_evidence(tmp_path: Path) -> None:
         ({"V1__a.sql": ""}, "flyway"),
         ({"1_a.sql": "-- migrate:up\n"}, "dbmate"),
         ({"versions/1.py": "revision = '1'\ndown_revision = None\n", "env.py": ""}, "alembic"),
-        ({"versions/1.py": "revision = '1'\ndown_revision = None\n"}, "alembic"),
         ({"1.py": "revision = '1'\ndown_revision = None\n"}, "alembic"),
         ({"versions/1.py": "revision = '1'\ndown_revision = None\n"}, "alembic"),
     ],
