@@ -43,7 +43,7 @@ lock: $(UV) ## write the lock file anew
 	@$(UV) lock --upgrade
 
 .PHONY: test-peers
-test-peers: install ## the real goose beside Mooring (.ci/peers .cache/bin installs it)
+test-peers: install ## the five tools beside Mooring (.ci/peers .cache/bin installs it)
 	@$(RUN)pytest tests/peers
 
 .PHONY: test-chart
@@ -61,6 +61,10 @@ test-kind: install ## the chart and the image on a kind cluster of three nodes
 .PHONY: test-faults
 test-faults: install ## hundreds of faults at random points, on PostgreSQL 15 and 18 (.ci/peers installs the former)
 	@$(RUN)pytest tests/faults
+
+.PHONY: bench
+bench: install ## what a run costs beside the peers that are installed (.ci/peers .cache/bin), as tables
+	@$(RUN)python -m tests.bench
 
 .PHONY: docs
 docs: install ## write what README.md and the chart have from the code

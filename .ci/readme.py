@@ -9,13 +9,19 @@ from mooring import errors
 from mooring.tool_settings import describe
 
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
 
 
 def settings() -> str:
     """Every setting, its default and its meaning."""
     rows = (f"| `{name.removeprefix('MOORING_')}` | `{default}` | {meaning} |" for name, default, meaning in describe())
     return "| `MOORING_…` | default | meaning |\n| --- | --- | --- |\n" + "\n".join(rows)
+
+
+def values() -> str:
+    """The values file of one service, as it is."""
+    return f"```yaml\n{(ROOT / 'chart/services/ingestion.yaml').read_text(encoding='utf-8').rstrip()}\n```"
 
 
 def exit_codes() -> str:
@@ -31,10 +37,10 @@ def exit_codes() -> str:
 def main() -> int:
     """Write the tables, or compare them."""
     text = written = README.read_text(encoding="utf-8")
-    for name, table in {"settings": settings(), "exit codes": exit_codes()}.items():
+    for name, table in {"values": values(), "settings": settings(), "exit codes": exit_codes()}.items():
         before, start, rest = written.partition(f"<!-- {name} -->\n")
-        _, end, after = rest.partition("\n<!-- end -->")
-        written = before + start + table + end + after
+        _, end, after = rest.partition("<!-- end -->")
+        written = f"{before}{start}{table}\n{end}{after}"
     if "--check" in sys.argv:
         return int(written != text)
     README.write_text(written, encoding="utf-8")
