@@ -66,8 +66,9 @@ def give_back(connection: Connection) -> None:
     """Leave the server connection to the pooler as it was: not every one resets it, and the next client would have our lock."""
     if connection.info.transaction_status != TransactionStatus.IDLE:
         return
+    as_it_was = ("SET SESSION AUTHORIZATION DEFAULT", "RESET ALL", "SELECT pg_catalog.pg_advisory_unlock_all()")
     with suppress(psycopg.Error):
-        ask(connection, [Query("SELECT pg_catalog.pg_advisory_unlock_all()"), Query("RESET ALL")])
+        ask(connection, map(Query, as_it_was))
 
 
 def _probe(connect: Callable[[], Connection], probes: list[Connection], pid: str) -> str:

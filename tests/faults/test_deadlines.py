@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -100,6 +101,30 @@ def test_the_wait_for_the_tools_own_lock_has_an_end(make_service: MakeService, d
     assert outcome.code == 40
     assert outcome.problems[0].startswith(f"golang_migrate_ingestion is being migrated by migrate (pid {pid}, ")
     assert outcome.event("waiting for lock")["application"] == "migrate"
+
+
+def test_a_ledger_that_somebody_keeps_to_himself_is_read_again(make_service: MakeService, database: Database) -> None:
+    """Just when the last file is committed, so that the proof cannot read it within MOORING_LOCK_TIMEOUT."""
+    ledger = "goose_ingestion_ledger"
+    service = make_service(
+        _1_a="CREATE TABLE a (); SET LOCAL lock_timeout = 0;"
+        f" LOCK TABLE {ledger} IN ACCESS SHARE MODE; SELECT pg_advisory_xact_lock(77);"
+    )
+    other = psycopg.connect(database.url)
+    with psycopg.connect(database.url, autocommit=True) as brake:
+        brake.execute("SELECT pg_advisory_lock(77)")
+        running = service.start(LOCK_TIMEOUT="300ms")
+        database.wait_for("EXISTS (SELECT FROM pg_locks WHERE objid = 77 AND NOT granted)", seconds=60)
+        takes = threading.Thread(target=other.execute, args=(f"LOCK TABLE {ledger} IN ACCESS EXCLUSIVE MODE",))
+        takes.start()
+        database.wait_for(f"EXISTS (SELECT FROM pg_locks WHERE relation = '{ledger}'::regclass AND NOT granted)")
+    takes.join()
+    assert running.stdout is not None
+    events = (json.loads(line)["event"] for line in running.stdout)
+    assert "beginning again" in events
+    assert "waiting for version table" in events
+    other.close()
+    assert service.end(running).code == 0
 
 
 def test_services_whose_locks_have_the_same_key_are_told_so(

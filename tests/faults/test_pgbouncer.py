@@ -89,11 +89,16 @@ def test_a_session_goes_back_to_its_pool_without_lock_and_settings(
     make_service: MakeService, database: Database, server: str, ends_with: int
 ) -> None:
     """PgBouncer resets it anyway, unless it was told not to, as other poolers do not."""
-    service = make_service(_1_a="CREATE TABLE a ();" if ends_with == 0 else "CREATE nonsense;")
+    nobody = f"nobody_{name_of(database)}"
+    database.sql(f"CREATE ROLE {nobody}")
+    service = make_service(_1_a="CREATE TABLE a ();", _2_b=f"SET SESSION AUTHORIZATION {nobody};")
+    if ends_with:
+        service.write(_3_c="CREATE nonsense;")
     with pgbouncer(server, server_reset_query="") as pooler:
         url = pooler.url(name_of(database))
         assert service.mooring(DATABASE_URL=url).code == ends_with
         with psycopg.connect(url, autocommit=True) as other:
+            assert other.execute("SELECT current_user::text").fetchone() == ("postgres",)
             settings = "SELECT name FROM pg_settings WHERE source = 'session' AND name ~ 'timeout|tcp|read_only'"
             assert other.execute(settings.encode()).fetchall() == []
             assert other.execute("SELECT pid FROM pg_locks WHERE locktype = 'advisory'").fetchall() == []
