@@ -7,10 +7,45 @@ for that snapshot: a deadlock that PostgreSQL ends by failing one of them (hexpm
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from mooring.names import TableName
 from mooring.wire import Query, Row
+
+
+class Overtaken(Exception):
+    """Another runner did what this one was about to do."""
+
+
+class LockHeld(Exception):
+    """Another runner has the service's lock, and may have it for long."""
+
+
+@dataclass
+class Patience:
+    """A run's wait for the service's lock, which may take many connections: others need them more than one that waits."""
+
+    seconds: float
+    """MOORING_LOCK_WAIT."""
+    deadline: float = 0.0
+    """When it is over; 0 while there is nothing to wait for."""
+    pause: float = 0.0
+    """Seconds until the lock is tried again: longer each time, because each try costs the server something."""
+    checked: tuple[str, int] | None = None
+    """The address behind which there is no pooler that would give the session away."""
+    pooled: bool = False
+    """Whether there is one that does not."""
+
+    def over(self) -> None:
+        """The lock is taken, or not needed."""
+        self.deadline = self.pause = 0.0
+
+    def wait(self) -> float:
+        """Begin the wait, or go on with it; the seconds that are left."""
+        self.deadline = self.deadline or time.monotonic() + self.seconds
+        return self.deadline - time.monotonic()
 
 
 def key(table: TableName) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from mooring import apply, ledger, lock
+from mooring import target as to
 from mooring.lexer import Statement
 from mooring.migration import Migration
 from mooring.wire import Query, ask
@@ -22,14 +23,14 @@ def without_lock() -> None:
 def with_rows_outside() -> None:
     """The version row and the ledger row are written in a transaction of their own, after that of the migration."""
 
-    def together(target: apply.Target, batch: Sequence[Migration]) -> Iterator[tuple[Migration, int]]:
+    def together(target: to.Target, batch: Sequence[Migration]) -> Iterator[tuple[Migration, int]]:
         for migration in batch:
             statements: list[Statement] = migration.script.statements
-            begin, commit = apply.BEGIN, Query("COMMIT")
+            begin, commit = to.BEGIN, Query("COMMIT")
             setup = [Query(sql) for sql in target.tool.setup(target.table)]
             ask(target.connection, [begin, *setup, *(Query(one.text) for one in statements), commit])
             rows = [Query(sql) for sql in target.tool.record(target.table, migration)]
-            records = ledger.record(target.table, target.author, migration, apply.lost(target))
+            records = ledger.record(target.table, target.author, migration, to.lost(target))
             ask(target.connection, [begin, *rows, *records, commit])
             yield migration, 0
 

@@ -216,7 +216,7 @@ def test_a_dirty_mark_of_a_runner_that_was_killed_is_known_to_be_its_own(
         raise Terminated
 
     with monkeypatch.context() as patch:
-        patch.setattr("mooring.apply._one_unit", killed)
+        patch.setattr("mooring.steps._one_unit", killed)
         assert service.mooring().code == 143
     assert database.sql("SELECT version, dirty FROM golang_migrate_ingestion") == [(1, True)]
     assert service.mooring().code == 0

@@ -23,7 +23,7 @@ TOOLS: Mapping[str, str] = {
 """The formats, each with the version table that every service gets from the tool unless it says otherwise."""
 
 if TYPE_CHECKING:
-    from mooring.apply import Target
+    from mooring.target import Target
 
 
 class Facts(NamedTuple):

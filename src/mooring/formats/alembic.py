@@ -22,7 +22,7 @@ from mooring.names import TableName, quote
 
 
 if TYPE_CHECKING:
-    from mooring.apply import Target
+    from mooring.target import Target
 
 NAME = "alembic"
 COLUMNS: tuple[str, ...] = ("version_num",)

@@ -18,12 +18,12 @@ from psycopg.adapt import Dumper
 from psycopg.pq import TransactionStatus
 
 from mooring import ledger
-from mooring.apply import OWN_ROLE, Failure, Target, lost
 from mooring.errors import MigrationsInvalid
 from mooring.formats import Options
 from mooring.formats.alembic import locations
 from mooring.lexer import Statement
 from mooring.migration import Migration
+from mooring.target import OWN_ROLE, Failure, Target, lost
 from mooring.wire import Query
 
 

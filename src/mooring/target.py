@@ -1,0 +1,87 @@
+"""Where migrations go, and what goes with each of them: the transaction around it, and the rows that record it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import psycopg
+
+from mooring import ledger
+from mooring.formats import Format, Options
+from mooring.history import History
+from mooring.ledger import Author
+from mooring.lexer import Statement
+from mooring.migration import Migration
+from mooring.names import TableName
+from mooring.watch import Watch
+from mooring.wire import Connection, Query
+
+
+BEGIN = Query("BEGIN READ WRITE")
+COMMIT = Query("COMMIT", flush=True)
+# A migration that sets a role keeps it, for those after it too, as its tool would have it; but not for the records.
+OWN_ROLE = (Query("SET LOCAL SESSION AUTHORIZATION DEFAULT"), Query("SET LOCAL role TO DEFAULT"))
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where migrations go."""
+
+    connection: Connection
+    tool: Format
+    options: Options
+    author: Author
+    history: History
+    """As it was before the run."""
+    watch: Watch
+    lock_timeout: float
+    """Seconds that a statement waits for a table."""
+    restore: Callable[[], bool]
+    """Brings back settings and lock after a statement that discards both; false where another runner has the lock."""
+    done: dict[str, int] = field(default_factory=dict)
+    """How many units of a non-transactional migration this run has done."""
+
+    @property
+    def table(self) -> TableName:
+        """The version table."""
+        return self.history.table
+
+    def begun(self, migration: Migration) -> tuple[int, bool]:
+        """How many units of a migration are done, and whether one more was begun in an earlier run."""
+        entry = self.history.entries.get(migration.version)
+        if migration.version in self.done:
+            return self.done[migration.version], False
+        return (entry.done or 0, entry.doing) if entry and not entry.complete else (0, False)
+
+
+class Failure(Exception):
+    """A statement of a migration failed, or what records it did (`statement` is None); its transaction is rolled back."""
+
+    def __init__(self, migration: Migration, statement: Statement | None, error: psycopg.Error) -> None:
+        super().__init__(migration, statement, error)
+        self.migration = migration
+        self.statement = statement
+        self.error = error
+
+
+def setup(target: Target) -> list[Query]:
+    """What the tool does before each migration."""
+    return [Query(sql) for sql in target.tool.setup(target.table)]
+
+
+def recording(target: Target, migration: Migration) -> list[Query]:
+    """The version row and the ledger row of a migration that has run, as the role that Mooring came as."""
+    version_rows = [Query(sql) for sql in target.tool.record(target.table, migration)]
+    return [*OWN_ROLE, *version_rows, *ledger.record(target.table, target.author, migration, lost(target))]
+
+
+def lost(target: Target) -> list[str]:
+    """The tables that were missing before the run."""
+    return [table for table, _ in target.history.lost]
+
+
+def roll_back(target: Target) -> None:
+    """End what a failure has left open."""
+    if not target.connection.closed:
+        target.connection.execute("ROLLBACK")
