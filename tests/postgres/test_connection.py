@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 
 from mooring import embedded
@@ -99,10 +100,13 @@ def test_a_role_that_may_not_read_the_version_table_is_told_what_to_grant(
 
 
 def test_a_connection_that_is_cut_is_made_again(make_service: MakeService, database: Database) -> None:
-    service = make_service(_1_a="CREATE TABLE a ();", _2_slow="SELECT pg_sleep(1); CREATE TABLE b ();")
-    running = service.start()
-    database.wait_for("EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep')")
-    database.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
+    service = make_service(_1_a="CREATE TABLE a ();", _2_b="SELECT pg_advisory_xact_lock(77); CREATE TABLE b ();")
+    waits = "FROM pg_locks WHERE objid = 77 AND NOT granted"
+    with psycopg.connect(database.url, autocommit=True) as brake:
+        brake.execute("SELECT pg_advisory_lock(77)")
+        running = service.start()
+        database.wait_for(f"EXISTS (SELECT {waits})", seconds=60)
+        database.sql(f"SELECT pg_terminate_backend(pid) {waits}")
     outcome = service.end(running)
     assert outcome.code == 0
     assert outcome.event("beginning again")["reason"]
