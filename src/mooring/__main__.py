@@ -9,6 +9,7 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import LazyLoader
 from types import ModuleType
@@ -45,7 +46,7 @@ def main() -> NoReturn:
     sys.meta_path.insert(0, Lazily)
     # Modules are no garbage: neither while they are loaded nor at the end is there a point in looking for some in them.
     gc.disable()
-    if set(sys.argv[1:2]) & {"up", "verify", "status"}:
+    if sys.argv[1:] == ["up"]:  # as every pod runs it
         from mooring import database  # with psycopg, which is half of what there is to load
 
         database.begin(os.environ)
@@ -55,9 +56,10 @@ def main() -> NoReturn:
     gc.enable()
     code = run(sys.argv[1:])
     if "alembic" not in sys.modules:  # whose revisions are programs, and may have something to do at the end
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        with suppress(OSError):  # a reader that has gone needs no more
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)  # taking the interpreter apart takes longer than the query
     sys.exit(code)
 
 

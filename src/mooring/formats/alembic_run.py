@@ -71,8 +71,9 @@ def run(target: Target, pending: Sequence[Migration], options: Options) -> Itera
         heads = script.get_heads()
     except Exception as error:
         raise _unimportable(error) from error
+    engine = _engine(target.connection)
     for _ in pending:
-        with _connection(target.connection) as connection:
+        with _connection(engine, target.connection) as connection:
             yield _step(target, options, script, heads, files, connection)
 
 
@@ -140,17 +141,12 @@ class _Values(Dumper):
     quote = dump
 
 
-@contextmanager
-def _connection(raw: psycopg.Connection[Any]) -> Iterator[sqlalchemy.Connection]:
-    """Mooring's own connection, as SQLAlchemy wants one: a runner has one connection, and the lock is on it.
+def _engine(raw: psycopg.Connection[Any]) -> sqlalchemy.Engine:
+    """SQLAlchemy with Mooring's own connection: a runner has one connection, and the lock is on it.
 
     It does as psycopg2 does, for which most revisions are written: values are put into the statement without a type, and
     after a COMMIT among the statements the others commit on their own.
     """
-    factory = raw.cursor_factory
-    raw.autocommit = False
-    raw.cursor_factory = psycopg.ClientCursor
-    raw.adapters.register_dumper(tuple, _Values)
     engine = sqlalchemy.create_engine(
         "postgresql+psycopg://", creator=lambda: raw, poolclass=sqlalchemy.StaticPool, use_native_hstore=False
     )
@@ -161,6 +157,16 @@ def _connection(raw: psycopg.Connection[Any]) -> Iterator[sqlalchemy.Connection]
             raw.autocommit = True
 
     sqlalchemy.event.listen(engine, "after_cursor_execute", stay_outside)
+    return engine
+
+
+@contextmanager
+def _connection(engine: sqlalchemy.Engine, raw: psycopg.Connection[Any]) -> Iterator[sqlalchemy.Connection]:
+    """The connection as a revision finds it; and as Mooring had it, afterwards."""
+    factory = raw.cursor_factory
+    raw.autocommit = False
+    raw.cursor_factory = psycopg.ClientCursor
+    raw.adapters.register_dumper(tuple, _Values)
     try:
         with engine.connect() as connection:
             yield connection
