@@ -59,6 +59,9 @@ def test_while_connecting_to_a_server_that_hangs(ingestion: Service) -> None:
         silent.settimeout(60)
         client, _ = silent.accept()
         with client:
+            # The attempt may have begun long before there was anything to report.
+            assert running.stdout is not None
+            assert '"started"' in running.stdout.readline()
             terminated(ingestion, running, "connecting")
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 
 import psycopg
 import pytest
 
 from mooring import embedded
+from mooring.database import begin, connect
+from mooring.errors import DatabaseUnreachable
+from mooring.settings import Settings, load
 from tests.postgres.conftest import Database, MakeService, Service
 
 
@@ -111,3 +116,41 @@ def test_a_connection_that_is_cut_is_made_again(make_service: MakeService, datab
     assert outcome.code == 0
     assert outcome.event("beginning again")["reason"]
     assert database.sql("SELECT version_id FROM goose_ingestion ORDER BY id") == [(0,), (1,), (2,)]
+
+
+def settings_for(monkeypatch: pytest.MonkeyPatch, url: str) -> Settings:
+    """The settings of a run, and an attempt to connect that was begun with them."""
+    monkeypatch.setenv("MOORING_SERVICE", "orders")
+    monkeypatch.setenv("MOORING_DATABASE_URL", url)
+    begin(os.environ)
+    return load()
+
+
+def test_the_attempt_that_was_begun_is_the_one_that_is_used(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_for(monkeypatch, database.url)
+    with closing(connect(settings, pytest.fail)) as connection:
+        opened = "pg_stat_activity WHERE application_name = 'mooring orders' AND datname = current_database()"
+        assert database.sql(f"SELECT array_agg(pid) FROM {opened}") == [([connection.info.backend_pid],)]
+
+
+def test_an_attempt_for_another_database_than_the_settings_say_is_not_used(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings_for(monkeypatch, "postgresql://nobody@127.0.0.1:1/none")
+    monkeypatch.setenv("MOORING_DATABASE_URL", database.url)
+    with closing(connect(load(), pytest.fail)) as connection:
+        assert connection.info.dbname == database.sql("SELECT current_database()")[0][0]
+
+
+def test_what_was_begun_is_waited_for_no_longer_than_the_settings_say(
+    monkeypatch: pytest.MonkeyPatch, silent: int
+) -> None:
+    monkeypatch.setenv("MOORING_WAIT", "1s")
+    settings = settings_for(monkeypatch, f"postgresql://u@127.0.0.1:{silent}/x?sslmode=disable")
+    reasons: list[str] = []
+    with pytest.raises(DatabaseUnreachable) as error:
+        connect(settings, reasons.append)
+    assert error.value.problems == ("connection timeout expired (tried for 1 s)",)
+    assert not reasons
