@@ -180,7 +180,10 @@ def session(settings: Settings, server_version: int, *, waits_idle: bool) -> lis
 
 def glance(settings: Settings) -> Query:
     """What a look at the history needs, for its own transaction alone: a pooler may give the session to others after it."""
-    return _set({"lock_timeout": _milliseconds(settings.lock_timeout), "statement_timeout": "60000"}, local=True)
+    # Over a long ledger the planner expects much work, and would compile for longer than the query takes.
+    return _set(
+        {"lock_timeout": _milliseconds(settings.lock_timeout), "statement_timeout": "60000", "jit": "off"}, local=True
+    )
 
 
 def _set(values: Mapping[str, str], *, local: bool) -> Query:

@@ -159,11 +159,12 @@ _TOOK_AWAY = """(
     EXISTS (SELECT FROM held WHERE relkind IS NULL OR (relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT made_here))
     OR EXISTS (SELECT FROM pg_catalog.pg_namespace
         WHERE pg_catalog.age(xmin) <= pg_catalog.age(pg_catalog.pg_current_xact_id()::xid)))"""
+_STANDS = "EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass(t) AND NOT relispartition)"
 # A transactional migration has no row yet; if it has, somebody else just ran it, and this transaction must not.
-_GO_ON = """ON CONFLICT (version) DO UPDATE SET (name, sha256, applied_at, duration_ms, applied_by, tables, done, doing)
+_GO_ON = f"""ON CONFLICT (version) DO UPDATE SET (name, sha256, applied_at, duration_ms, applied_by, tables, done, doing)
     = (excluded.name, excluded.sha256, excluded.applied_at, l.duration_ms + excluded.duration_ms, excluded.applied_by,
-       ARRAY(SELECT unnest(l.tables) UNION SELECT unnest(excluded.tables) ORDER BY 1), excluded.done, false)"""
-_STANDS = """EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass({0}) AND NOT relispartition)"""
+       ARRAY(SELECT t FROM unnest(l.tables) t WHERE {_STANDS} OR t = ANY ($7::text[])
+             UNION SELECT unnest(excluded.tables) ORDER BY 1), excluded.done, false)"""
 
 
 def record(
@@ -172,20 +173,16 @@ def record(
     """Record, in the transaction that ran it, a migration or, if `done` is given, that many of its statements.
 
     `lost` are the tables that were missing before the run; what is missing beside them, this transaction took away. The
-    second query answers with the milliseconds since the transaction began.
+    query answers with the milliseconds since the transaction began.
     """
     ledger = ledger_of(table)
     return [
         Query(
-            f"""WITH {_HELD}
-            UPDATE {ledger.sql} SET tables = ARRAY(
-                SELECT t FROM unnest(tables) t WHERE {_STANDS.format("t")} OR t = ANY ($1::text[]))
-            WHERE {_TOOK_AWAY} AND EXISTS (
-                SELECT FROM unnest(tables) t WHERE NOT {_STANDS.format("t")} AND t <> ALL ($1::text[]))""",
-            (array(lost),),
-        ),
-        Query(
-            f"""WITH {_HELD}
+            f"""WITH {_HELD}, gone AS (
+                UPDATE {ledger.sql} SET tables = ARRAY(
+                    SELECT t FROM unnest(tables) t WHERE {_STANDS} OR t = ANY ($7::text[]))
+                WHERE version <> $1 AND {_TOOK_AWAY} AND EXISTS (
+                    SELECT FROM unnest(tables) t WHERE NOT {_STANDS} AND t <> ALL ($7::text[])))
             INSERT INTO {ledger.sql} AS l (version, service, name, sha256, duration_ms, applied_by, tables, done)
             VALUES ($1, $2, $3, $4, 1000 * extract(epoch FROM clock_timestamp() - transaction_timestamp()), $5,
                 ARRAY(SELECT name FROM touched ORDER BY name), $6::integer)
@@ -193,7 +190,7 @@ def record(
             RETURNING duration_ms""",
             (
                 *(migration.version, author.service, migration.name, migration.checksum, author.runner),
-                None if done is None else str(done),
+                *(None if done is None else str(done), array(lost)),
             ),
         ),
     ]

@@ -20,8 +20,13 @@ from mooring.wire import Connection, Query
 
 BEGIN = Query("BEGIN READ WRITE")
 COMMIT = Query("COMMIT", flush=True)
-# A migration that sets a role keeps it, for those after it too, as its tool would have it; but not for the records.
-OWN_ROLE = (Query("SET LOCAL SESSION AUTHORIZATION DEFAULT"), Query("SET LOCAL role TO DEFAULT"))
+AS_OURSELVES = (
+    # A migration that sets a role keeps it, for those after it too, as its tool would have it; but not for the records.
+    Query("SET LOCAL SESSION AUTHORIZATION DEFAULT"),
+    Query("SET LOCAL role TO DEFAULT"),
+    # Over a long ledger the planner expects work that is hardly ever done, and would compile it for 20 ms each time.
+    Query("SET LOCAL jit TO off"),
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ def setup(target: Target) -> list[Query]:
 def recording(target: Target, migration: Migration) -> list[Query]:
     """The version row and the ledger row of a migration that has run, as the role that Mooring came as."""
     version_rows = [Query(sql) for sql in target.tool.record(target.table, migration)]
-    return [*OWN_ROLE, *version_rows, *ledger.record(target.table, target.author, migration, lost(target))]
+    return [*AS_OURSELVES, *version_rows, *ledger.record(target.table, target.author, migration, lost(target))]
 
 
 def lost(target: Target) -> list[str]:
