@@ -196,3 +196,13 @@ def test_a_loss_before_the_run_is_not_put_down_to_a_migration(ingestion: Service
     ]
     ingestion.write(_00005_again="CREATE TABLE readings ();")
     assert ingestion.mooring().code == 0
+
+
+def test_what_is_set_for_the_records_is_not_set_for_the_next_migration(
+    make_service: MakeService, database: Database
+) -> None:
+    service = make_service(
+        _1_a="CREATE TABLE a ();", _2_b="CREATE TABLE seen AS SELECT pg_catalog.current_setting('jit') AS jit;"
+    )
+    assert service.mooring().code == 0
+    assert database.sql("SELECT jit FROM seen") == database.sql("SHOW jit")
