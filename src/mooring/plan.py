@@ -55,16 +55,18 @@ def decide(migrations: Sequence[Migration], history: History, tool: Format, poli
     ownership.refuse_shared_name(history, tool, policy)
     files = {migration.version: migration for migration in migrations}
     _refuse_different(files, history, tool, policy)
-    pending = tuple(one for one in migrations if one.version not in applied | told.ignored)
+    settled = applied | told.ignored
+    pending = tuple(one for one in migrations if one.version not in settled)
     half_done = {
         one.version for one in pending if one.version in history.entries and not history.entries[one.version].complete
     }
+    explained = applied | half_done
     newest_file = max((migration.order for migration in migrations), default=())
     strangers = in_order(applied - files.keys(), tool)
     return Plan(
         create=history.owner is None,
         adopt=evidence,
-        forget=tuple(version for version in history.entries if version not in applied | half_done),
+        forget=tuple(version for version in history.entries if version not in explained),
         pending=pending,
         ahead=tuple(version for version in strangers if tool.order(version) > newest_file),
         trouble=_trouble(pending, history, tool),
@@ -73,7 +75,8 @@ def decide(migrations: Sequence[Migration], history: History, tool: Format, poli
 
 def _refuse_different(files: Mapping[str, Migration], history: History, tool: Format, policy: Policy) -> None:
     """Raise HistoryDiffers with each recorded migration that is changed or missing, and each new one out of order."""
-    problems = list(history.told.differs.values())
+    told = history.told
+    problems = list(told.differs.values())
     hints = [_CHANGED] * bool(problems)
     if history.entries and not history.exists:
         problems.append(
@@ -89,7 +92,7 @@ def _refuse_different(files: Mapping[str, Migration], history: History, tool: Fo
                 hints.append(
                     f"Put the file back, or set MOORING_SQUASHED={version} if it was squashed away on purpose."
                 )
-        elif migration.checksum != entry.checksum and version not in history.told.vouched | history.told.differs.keys():
+        elif migration.checksum != entry.checksum and version not in told.vouched and version not in told.differs:
             problems.append(
                 f"{migration.name} is not the file that ran as version {version}: its SHA-256 begins with"
                 f" {migration.checksum[:8]}, recorded is {entry.checksum[:8]}"

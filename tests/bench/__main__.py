@@ -201,7 +201,7 @@ def growth(bench: Bench, runs: int) -> Iterator[Sequence[object]]:
 
 def images() -> Iterator[Sequence[object]]:
     """The images' sizes, of those that there are."""
-    for image in ("mooring", "mooring-alembic"):
+    for image in ("mooring:latest", "mooring-alembic:latest"):
         found = subprocess.run(
             ["docker", "image", "inspect", "--format", "{{.Size}}", image], capture_output=True, text=True, check=False
         )
