@@ -52,11 +52,11 @@ def apply(target: Target, folder: Folder, pending: Sequence[Migration]) -> Itera
 
 def _run(target: Target, pending: Sequence[Migration]) -> Iterator[tuple[Migration, int]]:
     """Run migrations, and again what could not get a lock, or lost a deadlock: a bounded number of times each."""
-    left, failures = list(pending), 0
-    while left:
+    done = failures = 0
+    while done < len(pending):
         try:
-            for migration, milliseconds in _attempt(target, left):
-                left, failures = left[1:], 0
+            for migration, milliseconds in _attempt(target, pending[done:]):
+                done, failures = done + 1, 0
                 yield migration, milliseconds
         except Failure as failure:
             if _is_overtaken(target, failure.error):
@@ -73,11 +73,11 @@ def _run(target: Target, pending: Sequence[Migration]) -> Iterator[tuple[Migrati
 
 
 def _attempt(target: Target, pending: Sequence[Migration]) -> Iterator[tuple[Migration, int]]:
-    """Run migrations as SQL, unless the tool has a way of its own; those that it had, `pending` then has no more."""
+    """Run migrations as SQL, unless the tool has a way of its own."""
     if target.tool.run:
-        yield from target.tool.run(target, list(pending), target.options)
+        yield from target.tool.run(target, pending, target.options)
         return
-    for batch in _batches(list(pending)):
+    for batch in _batches(pending):
         if _fits_a_batch(batch[0]):
             yield from _together(target, batch)
         else:

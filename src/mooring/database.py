@@ -24,6 +24,8 @@ _ATTEMPT = 10
 _LONGEST_PAUSE = 5
 _POSTGRESQL_14 = 140000
 _POSTGRESQL_17 = 170000
+AS_CONNECTED = (Query("SET SESSION AUTHORIZATION DEFAULT"), Query("RESET ALL"))
+"""Makes a session's role and settings what they were at its start."""
 # libpq gives no SQLSTATE for a connection that failed, only the server's text; these cannot get better by waiting.
 _REFUSED = (
     r"authentication failed|no password supplied|role .* does not exist|no pg_hba\.conf entry|is not permitted to log in"
@@ -175,7 +177,7 @@ def session(settings: Settings, server_version: int, *, waits_idle: bool) -> lis
         values |= {"client_connection_check_interval": "1000", "idle_session_timeout": "0" if waits_idle else "10000"}
     if server_version >= _POSTGRESQL_17:
         values["transaction_timeout"] = "0"
-    return [Query("SET SESSION AUTHORIZATION DEFAULT"), Query("RESET ALL"), _set(values, local=False)]
+    return [*AS_CONNECTED, _set(values, local=False)]
 
 
 def glance(settings: Settings) -> Query:

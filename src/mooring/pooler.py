@@ -13,6 +13,7 @@ from contextlib import suppress
 import psycopg
 from psycopg.pq import TransactionStatus
 
+from mooring.database import AS_CONNECTED
 from mooring.errors import DatabaseUnreachable
 from mooring.wire import Connection, Query, ask
 
@@ -66,9 +67,8 @@ def give_back(connection: Connection) -> None:
     """Leave the server connection to the pooler as it was: not every one resets it, and the next client would have our lock."""
     if connection.info.transaction_status != TransactionStatus.IDLE:
         return
-    as_it_was = ("SET SESSION AUTHORIZATION DEFAULT", "RESET ALL", "SELECT pg_catalog.pg_advisory_unlock_all()")
     with suppress(psycopg.Error):
-        ask(connection, map(Query, as_it_was))
+        ask(connection, [*AS_CONNECTED, Query("SELECT pg_catalog.pg_advisory_unlock_all()")])
 
 
 def _probe(connect: Callable[[], Connection], probes: list[Connection], pid: str) -> str:

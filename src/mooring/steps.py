@@ -13,13 +13,13 @@ from mooring.lexer import Statement
 from mooring.lock import Overtaken
 from mooring.migration import Migration
 from mooring.resume import recoverable, settle
-from mooring.target import BEGIN, COMMIT, Failure, Target, lost, recording, roll_back, setup
+from mooring.target import BEGIN, COMMIT, Failure, Target, ledger_row, recording, roll_back, setup
 from mooring.wire import Query, QueryFailed, ask, exchange
 
 
 # What PostgreSQL says of statements, or of a procedure's own COMMIT, that cannot run inside a transaction.
 _NOT_IN_TRANSACTION = (errors.ActiveSqlTransaction, errors.InvalidTransactionTermination)
-# What PostgreSQL says of statements, or of a procedure's own COMMIT, that cannot run inside a transaction.
+# A migration may have set a lock_timeout of its own, which those after it are to find.
 _KEEP_LOCK_TIMEOUT = Query(
     "SELECT pg_catalog.set_config('mooring.lock_timeout', pg_catalog.current_setting('lock_timeout'), false)"
 )
@@ -54,27 +54,32 @@ def step_by_step(target: Target, migration: Migration) -> int:
 def _beginning(target: Target, migration: Migration, *, fresh: bool) -> list[Query]:
     """What says that a non-transactional migration begins: in the ledger too, which otherwise would not know whose it is."""
     queries = [Query(sql) for sql in target.tool.begin(target.table, migration)]
-    return queries + ledger.record(target.table, target.author, migration, lost(target), done=0) * fresh
+    return queries + ledger_row(target, migration, done=0) * fresh
 
 
 def _one_unit(target: Target, migration: Migration, unit: Sequence[Statement], number: int) -> None:
     """Run one unit of a non-transactional migration, and record that it is done. Raises Failure."""
     try:
-        _unit(target, migration, unit, ledger.record(target.table, target.author, migration, lost(target), done=number))
+        _unit(target, migration, unit, ledger_row(target, migration, done=number))
     except Failure as failure:
-        if len(unit) > 1 or not isinstance(failure.error, _NOT_IN_TRANSACTION):
+        if not _wants_no_transaction(unit, failure):
             raise
         _alone(target, migration, unit[0], number)
 
 
-def _unit(target: Target, migration: Migration, unit: Sequence[Statement], recording: Sequence[Query]) -> None:
+def _wants_no_transaction(unit: Sequence[Statement], failure: Failure) -> bool:
+    """Whether a unit failed because it is one statement that PostgreSQL runs outside a transaction alone."""
+    return len(unit) == 1 and isinstance(failure.error, _NOT_IN_TRANSACTION)
+
+
+def _unit(target: Target, migration: Migration, unit: Sequence[Statement], records: Sequence[Query]) -> None:
     """Run statements and what records them in a transaction. Raises Failure."""
     before = setup(target)
     if any(statement.data is not None for statement in unit):
-        _with_data(target, migration, unit, [*before], recording)
+        _with_data(target, migration, unit, before, records)
         return
     try:
-        for _ in exchange(target.connection, [BEGIN, *before, *(Query(one.text) for one in unit), *recording, COMMIT]):
+        for _ in exchange(target.connection, [BEGIN, *before, *(Query(one.text) for one in unit), *records, COMMIT]):
             pass
     except QueryFailed as failure:
         roll_back(target)
@@ -83,7 +88,7 @@ def _unit(target: Target, migration: Migration, unit: Sequence[Statement], recor
 
 
 def _with_data(
-    target: Target, migration: Migration, unit: Sequence[Statement], before: Sequence[Query], recording: Sequence[Query]
+    target: Target, migration: Migration, unit: Sequence[Statement], before: Sequence[Query], records: Sequence[Query]
 ) -> None:
     """Run statements among which a COPY FROM STDIN has its data with it: not in a pipeline, which cannot carry data."""
     connection = target.connection
@@ -97,7 +102,7 @@ def _with_data(
                 with connection.cursor() as cursor, cursor.copy(statement.text.encode()) as copy:
                     copy.write(statement.data)
         statement = None
-        ask(connection, [*recording, COMMIT])
+        ask(connection, [*records, COMMIT])
     except psycopg.Error as error:
         if connection.closed:
             raise
@@ -138,7 +143,7 @@ def unrecorded(target: Target, callback: Migration) -> None:
         try:
             _unit(target, callback, unit, ())
         except Failure as failure:
-            if len(unit) > 1 or not isinstance(failure.error, _NOT_IN_TRANSACTION):
+            if not _wants_no_transaction(unit, failure):
                 raise
             try:
                 target.connection.execute(unit[0].text.encode())

@@ -78,12 +78,13 @@ def setup(target: Target) -> list[Query]:
 def recording(target: Target, migration: Migration) -> list[Query]:
     """The version row and the ledger row of a migration that has run, as the role that Mooring came as."""
     version_rows = [Query(sql) for sql in target.tool.record(target.table, migration)]
-    return [*AS_OURSELVES, *version_rows, *ledger.record(target.table, target.author, migration, lost(target))]
+    return [*AS_OURSELVES, *version_rows, *ledger_row(target, migration)]
 
 
-def lost(target: Target) -> list[str]:
-    """The tables that were missing before the run."""
-    return [table for table, _ in target.history.lost]
+def ledger_row(target: Target, migration: Migration, done: int | None = None) -> list[Query]:
+    """The ledger row alone; of that many of its statements, if `done` is given."""
+    lost = [table for table, _ in target.history.lost]
+    return ledger.record(target.table, target.author, migration, lost, done)
 
 
 def roll_back(target: Target) -> None:

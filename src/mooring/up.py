@@ -37,7 +37,7 @@ _PASSING = (
 def up(settings: Settings, report: Report) -> None:
     """Apply what is pending and prove that everything is there. Raises MooringError."""
     run = prepare(settings, report)
-    report.doing = "connecting"
+    report.doing = "connecting"  # before it is said that the run has started, so that a SIGTERM after that tells no lie
     report.log.info("started", format=run.tool.NAME, files=len(run.folder.migrations))
     left, applied, patience = _BEGINNINGS, 0, Patience(settings.lock_wait)
     while left:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from mooring import apply, ledger, lock
+from mooring import apply, lock
 from mooring import target as to
 from mooring.lexer import Statement
 from mooring.migration import Migration
@@ -30,7 +30,7 @@ def with_rows_outside() -> None:
             setup = [Query(sql) for sql in target.tool.setup(target.table)]
             ask(target.connection, [begin, *setup, *(Query(one.text) for one in statements), commit])
             rows = [Query(sql) for sql in target.tool.record(target.table, migration)]
-            records = ledger.record(target.table, target.author, migration, to.lost(target))
+            records = to.ledger_row(target, migration)
             ask(target.connection, [begin, *rows, *records, commit])
             yield migration, 0
 
