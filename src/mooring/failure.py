@@ -50,14 +50,12 @@ def failed(  # noqa: PLR0913, PLR0917 - all that there is to say
             details.append(f"{name}: {text.strip()}")
     transactional = migration.script.transactional
     left = len(pending) - len(kept) - 1
+    became = (
+        f"Rolled back: {migration.name}, all of it." if transactional else f"Begun: {migration.name}, see the ledger."
+    )
+    not_run = [f"Not run: {left} more."] * bool(left)
     details.append(
-        f"Kept: {listed([one.name for one in kept]) or 'nothing of this run'}. "
-        + (
-            f"Rolled back: {migration.name}, all of it. "
-            if transactional
-            else f"Begun: {migration.name}, see the ledger. "
-        )
-        + (f"Not run: {left} more." if left else "")
+        " ".join([f"Kept: {listed([one.name for one in kept]) or 'nothing of this run'}.", became, *not_run])
     )
     kind = LockTimeout if isinstance(error, psycopg.errors.LockNotAvailable) else MigrationFailed
     details += [f"Held by {one}" for one in blockers] * (kind is LockTimeout)

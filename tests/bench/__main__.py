@@ -23,10 +23,10 @@ import psycopg
 from mooring import embedded
 from tests.bench.tools import IMPORTS, OURS, Command, Place, Tool, installed
 from tests.bench.wire import Distance
+from tests.support import binaries_of
 
 
 PASSWORD = "secret"  # noqa: S105 - of a server that lives for the measurement
-DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 FILES = 200
 
 
@@ -91,8 +91,8 @@ def started(command: Command, environment: Mapping[str, str]) -> Callable[[], Co
 @contextmanager
 def serving() -> Iterator[Bench]:
     """PostgreSQL 15 on loopback, with a password as servers have it."""
-    binaries = DEBIAN_15 if DEBIAN_15.exists() else None
-    with embedded.server(15 if binaries else 16, binaries=binaries) as url, tempfile.TemporaryDirectory() as root:
+    version = 15 if binaries_of(15).exists() else 16
+    with embedded.server(version, binaries=binaries_of(version)) as url, tempfile.TemporaryDirectory() as root:
         bench = Bench(int(url.rpartition(":")[2]), Path(root))
         bench.sql(f"ALTER ROLE postgres PASSWORD '{PASSWORD}'")
         [[rules]] = bench.sql("SHOW hba_file")

@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.kind import images
-from tests.kind.cluster import ROOT, Cluster, Site, eventually, run, start_postgres
+from tests.kind.cluster import PATIENCE, ROOT, Cluster, Site, run, start_postgres
+from tests.support import eventually
 
 
 NAME = "mooring-bench"
@@ -160,9 +161,9 @@ def measure(tool: Tool, site: Site, node: str, log: Path, name: str) -> float:
             assert state[0]["state"]["terminated"]["exitCode"] == 0, site.kubectl("describe", "pod", name)
         return str(state[0]["containerID"]).partition("//")[2] if state else None
 
-    container = eventually(ended, lambda: site.kubectl("describe", "pod", name))
+    container = eventually(ended, lambda: site.kubectl("describe", "pod", name), PATIENCE)
     start, end = (
-        eventually(lambda what=what: happened(log, what, container), lambda: f"no event of {container}")  # type: ignore[misc]
+        eventually(lambda what=what: happened(log, what, container), lambda: f"no event of {container}", PATIENCE)  # type: ignore[misc]
         for what in ("/tasks/start", "/tasks/exit")
     )
     site.kubectl("delete", "pod", name, "--wait=false")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.peers.tools import BINARIES
 
-BINARIES = Path(os.environ.get("PEERS_BIN", Path(__file__).parents[2] / ".cache/bin"))
+
 ALEMBIC = Path(sys.executable).with_name("alembic")
 MOORING = Path(sys.executable).with_name("mooring")
 IMPORTS = "import psycopg, structlog; from pydantic_settings import BaseSettings"

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 
 from mooring import embedded
-from tests.faults.harness import binaries_of
 from tests.postgres.conftest import (  # noqa: F401 - fixtures for the tests of this folder
     database,
     eventhandler,
@@ -15,6 +14,7 @@ from tests.postgres.conftest import (  # noqa: F401 - fixtures for the tests of 
     make_database,
     make_service,
 )
+from tests.support import binaries_of
 
 
 VERSIONS = [15, 18]

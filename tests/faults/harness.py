@@ -29,6 +29,7 @@ from tests.faults.folders import FOLDERS
 from tests.faults.pgbouncer import PgBouncer, pgbouncer
 from tests.faults.proxy import Proxy, Trouble
 from tests.faults.runners import Runners
+from tests.support import binaries_of
 
 
 KINDS = ("term", "kill", "reset", "stall", "terminate", "restart", "fill", "pooler")
@@ -87,11 +88,6 @@ def running(version: int) -> Iterator[Server]:
         finally:
             if disk:
                 subprocess.run(["umount", disk], check=True)
-
-
-def binaries_of(version: int) -> Path:
-    """Where a version's programs are: Debian's for 15, those of a wheel for 18."""
-    return Path("/usr/lib/postgresql/15/bin") if version == 15 else embedded.binaries_of(version)
 
 
 def pg_ctl(binaries: Path, data: Path, action: str, *options: str) -> None:

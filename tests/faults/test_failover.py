@@ -16,8 +16,9 @@ import psycopg
 import pytest
 
 from mooring import embedded
-from tests.faults.harness import binaries_of, pg_ctl
-from tests.postgres.conftest import Database, MakeService, Service
+from tests.faults.harness import pg_ctl
+from tests.postgres.conftest import Database, MakeService, Service, first_lines
+from tests.support import binaries_of
 
 
 BRAKED = "EXISTS (SELECT FROM pg_locks WHERE objid = 77 AND NOT granted)"
@@ -122,8 +123,7 @@ def test_a_standby_is_no_place_to_migrate(ingestion: Service, pair: Pair) -> Non
 
 def test_a_standby_that_is_promoted_is_waited_for(ingestion: Service, pair: Pair) -> None:
     running = ingestion.start(DATABASE_URL=pair.standby.url, WAIT="60s")
-    assert running.stdout is not None
-    lines = [running.stdout.readline() for _ in range(2)]
+    lines = first_lines(running, 2)
     assert '"event": "waiting for database"' in lines[1]
     assert "server is in hot standby mode" in lines[1]
     pair.promote()

@@ -26,6 +26,14 @@ FIREWALL = pytest.mark.skipif(
 )
 
 
+def killed(service: Service, running: subprocess.Popen[str]) -> float:
+    """End a runner as nothing can prevent; when that was."""
+    begun = time.monotonic()
+    running.kill()
+    service.end(running)
+    return begun
+
+
 def next_pod(service: Service, begun: float, what: str) -> None:
     """The next pod, with a file that does not sleep any more, is through in time and has run it."""
     service.write(_1_a="CREATE TABLE a ();")
@@ -59,20 +67,14 @@ def sleeper(make_service: MakeService) -> Service:
 def test_a_runner_that_is_killed_in_a_statement(sleeper: Service, database: Database) -> None:
     running = sleeper.start()
     database.wait_for(f"EXISTS (SELECT FROM {SLEEPS})", seconds=60)
-    begun = time.monotonic()
-    running.kill()
-    sleeper.end(running)
-    next_pod(sleeper, begun, "SIGKILL in a statement")
+    next_pod(sleeper, killed(sleeper, running), "SIGKILL in a statement")
 
 
 def test_a_runner_that_is_killed_behind_a_pooler(sleeper: Service, database: Database, server: str) -> None:
     with pgbouncer(server) as pooler:
         running = sleeper.start(DATABASE_URL=pooler.url(database.url.rpartition("/")[2]))
         database.wait_for(f"EXISTS (SELECT FROM {SLEEPS})", seconds=60)
-        begun = time.monotonic()
-        running.kill()
-        sleeper.end(running)
-        next_pod(sleeper, begun, "SIGKILL behind PgBouncer")
+        next_pod(sleeper, killed(sleeper, running), "SIGKILL behind PgBouncer")
 
 
 @FIREWALL
@@ -82,10 +84,7 @@ def test_a_node_that_is_gone_in_a_statement(sleeper: Service, database: Database
     database.wait_for(f"EXISTS (SELECT FROM {SLEEPS})", seconds=60)
     [(port,)] = database.sql(f"SELECT client_port FROM {SLEEPS}")
     with dropped(port):
-        begun = time.monotonic()
-        running.kill()
-        sleeper.end(running)
-        next_pod(sleeper, begun, "node gone in a statement")
+        next_pod(sleeper, killed(sleeper, running), "node gone in a statement")
 
 
 @FIREWALL
@@ -96,9 +95,7 @@ def test_a_node_that_is_gone_between_statements(make_service: MakeService, datab
     database.wait_for(f"EXISTS (SELECT FROM {SLEEPS})", seconds=60)
     [(port,)] = database.sql(f"SELECT client_port FROM {SLEEPS}")
     with dropped(port):
-        begun = time.monotonic()
-        running.kill()
-        service.end(running)
+        begun = killed(service, running)
         service.write(_2_b="CREATE TABLE b ();")
         outcome = service.mooring(LOCK_WAIT="30s")
         seconds = time.monotonic() - begun

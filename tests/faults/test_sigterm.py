@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -18,7 +17,8 @@ import pytest
 
 from mooring.lock import key
 from mooring.names import TableName
-from tests.postgres.conftest import Database, MakeService, Outcome, Service
+from tests.postgres.conftest import Database, MakeService, Outcome, Service, first_lines
+from tests.support import eventually
 
 
 LONGEST = 2.0
@@ -60,8 +60,7 @@ def test_while_connecting_to_a_server_that_hangs(ingestion: Service) -> None:
         client, _ = silent.accept()
         with client:
             # The attempt may have begun long before there was anything to report.
-            assert running.stdout is not None
-            assert '"started"' in running.stdout.readline()
+            assert '"started"' in first_lines(running, 1)[0]
             terminated(ingestion, running, "connecting")
 
 
@@ -71,9 +70,7 @@ def test_while_waiting_for_the_lock(ingestion: Service, database: Database, *, c
     with psycopg.connect(database.url, autocommit=True) as holder:
         holder.execute("SELECT pg_advisory_lock(%s)", [key(TableName("public", "goose_ingestion"))])
         running = ingestion.start()
-        assert running.stdout is not None
-        lines = [running.stdout.readline() for _ in range(2)]
-        assert "waiting for lock" in lines[-1]
+        assert "waiting for lock" in first_lines(running, 2)[-1]
         if not connected:
             database.wait_for(f"NOT EXISTS (SELECT FROM {OURS})", seconds=20)
         begun = time.monotonic()
@@ -105,7 +102,7 @@ def test_between_files(make_service: MakeService, database: Database) -> None:
     database.wait_for(
         f"EXISTS (SELECT FROM {OURS} AND wait_event = 'ClientWrite') OR (SELECT count(*) > 300 FROM pg_tables)", 60
     )
-    wait_until(lambda: stands_still(running), 60)
+    eventually(lambda: stands_still(running) or None, lambda: "it still runs")
     begun = time.monotonic()
     running.send_signal(signal.SIGTERM)
     running.wait(30)
@@ -118,14 +115,6 @@ def test_between_files(make_service: MakeService, database: Database) -> None:
     database.wait_for(f"NOT EXISTS (SELECT FROM {OURS})", seconds=LONGEST)
     done = len(database.tables())
     assert service.mooring().event("done")["applied"] == files - done
-
-
-def wait_until(condition: Callable[[], bool], seconds: float) -> None:
-    """Wait until a condition holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def stands_still(running: Running) -> bool:

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+
+from tests.support import PATIENCE, eventually
 
 
 ROOT = Path(__file__).parents[2]
 POSTGRES = "postgres:17"
-PATIENCE = 60
-"""Seconds after which what should have happened is taken not to happen."""
 
 # What a pod in a namespace that enforces the restricted Pod Security Standard has, and a root file system that is read-only.
 RESTRICTED = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges")
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -107,16 +104,6 @@ def layers(image: str) -> list[str]:
     """The digests of what an image holds, from the lowest layer to the highest."""
     found: list[str] = json.loads(docker("inspect", "--format={{json .RootFS.Layers}}", image))
     return found
-
-
-def eventually(ask: Callable[[], T | None], failure: Callable[[], str], within: float = PATIENCE) -> T:
-    """The first answer that is one; after `within` seconds, an AssertionError with what `failure` says."""
-    deadline = time.monotonic() + within
-    while (answer := ask()) is None:
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {within:g} s: {failure()}")
-        time.sleep(0.1)
-    return answer
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tests.image.docker import PATIENCE, RESTRICTED, Ended, Server, docker, eventually, python, run, started
+from tests.image.docker import RESTRICTED, Ended, Server, docker, python, run, started
+from tests.support import PATIENCE, eventually
 
 
 SYSTEM = "/etc/ssl/certs/ca-certificates.crt"

@@ -6,16 +6,17 @@ import json
 import os
 import re
 import subprocess
-import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
+
+from tests.support import eventually
 
 
 ROOT = Path(__file__).parents[2]
@@ -27,8 +28,6 @@ DISK = "/var/lib/mooring-test-postgres"
 
 RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
 """What a namespace's labels must say; `warn` speaks of Deployments too, whose pods would be refused later."""
-
-T = TypeVar("T")
 
 
 class CommandFailed(AssertionError):
@@ -45,16 +44,6 @@ def run(*command: str, stdin: str | None = None) -> str:
     if done.returncode:
         raise CommandFailed(command, done.returncode, done.stdout + done.stderr)
     return done.stdout
-
-
-def eventually(ask: Callable[[], T | None], failure: Callable[[], str], within: float = PATIENCE) -> T:
-    """The first answer that is one; after `within` seconds, an AssertionError with what `failure` says."""
-    deadline = time.monotonic() + within
-    while (answer := ask()) is None:
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {within:g} s: {failure()}")
-        time.sleep(0.3)
-    return answer
 
 
 @dataclass(frozen=True)
@@ -107,7 +96,9 @@ class Cluster:
         run("docker", "network", "connect", "kind", node)
         run("docker", "start", node)
         eventually(
-            lambda: True if self._heard_of(node) != heard else None, lambda: self.kubectl("describe", "node", node)
+            lambda: True if self._heard_of(node) != heard else None,
+            lambda: self.kubectl("describe", "node", node),
+            PATIENCE,
         )
         self.kubectl("wait", f"node/{node}", "--for=condition=Ready", f"--timeout={PATIENCE}s")
 
@@ -282,7 +273,7 @@ class Release:
             [pod] = self.state().pods
             return pod
 
-        return eventually(ask, lambda: f"no statement of {self.name} sleeps\n{self.describe()}")
+        return eventually(ask, lambda: f"no statement of {self.name} sleeps\n{self.describe()}", PATIENCE)
 
     def log(self, pod: Pod) -> list[dict[str, Any]]:
         """The events that a pod's migrations have logged."""

@@ -12,6 +12,7 @@ import pytest
 
 from mooring import embedded
 from tests.postgres.conftest import Database, database, make_database, make_service
+from tests.support import binaries_of
 
 
 __all__ = [
@@ -20,13 +21,11 @@ __all__ = [
     "make_service",
 ]  # the fixtures that these tests share with those of tests/postgres
 
-DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
-
 
 @pytest.fixture(scope="session", params=[15, 18], ids="postgres-{}".format)
 def server(request: pytest.FixtureRequest) -> Iterator[str]:
     """A server's URL without a database: 15 as Debian has it, 18 from the wheel."""
-    with embedded.server(request.param, binaries=DEBIAN_15 if request.param == 15 else None) as url:
+    with embedded.server(request.param, binaries=binaries_of(request.param)) as url:
         yield url
 
 
@@ -44,8 +43,8 @@ def schema(database: Database) -> str:
     (`pg_attver`), which only a pg_dump of that time leaves out.
     """
     with psycopg.connect(database.url) as connection:
-        binaries = DEBIAN_15 if connection.info.server_version < 160000 else embedded.binaries_of(18)
-    dump = run(binaries / "pg_dump", "--schema-only", "--exclude-table=*_ledger", database.url)
+        version = connection.info.server_version // 10000
+    dump = run(binaries_of(version) / "pg_dump", "--schema-only", "--exclude-table=*_ledger", database.url)
     return "\n".join(
         line for line in dump.splitlines() if not line.startswith(("\\restrict", "\\unrestrict", "-- Dumped"))
     )

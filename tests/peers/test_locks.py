@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from tests.peers.tools import FLYWAY, GOLANG_MIGRATE, Tool
-from tests.postgres.conftest import MakeService, Service
+from tests.postgres.conftest import MakeService, Service, first_lines
 
 
 BRAKE = "SELECT pg_advisory_xact_lock(77); CREATE TABLE slow ();"
@@ -38,8 +38,7 @@ def test_mooring_waits_for_the_tool(tool: Tool, service: Service) -> None:
         running.start()
         service.database.wait_for("EXISTS (SELECT FROM pg_locks WHERE objid = 77 AND NOT granted)", seconds=180)
         ours = service.start()
-        assert ours.stdout is not None
-        lines = [ours.stdout.readline() for _ in range(2)]
+        lines = first_lines(ours, 2)
     running.join()
     assert ended[0].returncode == 0, ended[0].stdout + ended[0].stderr
     assert '"event": "waiting for lock"' in lines[1]

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ import psycopg
 import pytest
 
 from mooring import cli, embedded
+from tests.support import eventually
 
 
 Rows = list[tuple[Any, ...]]
@@ -42,10 +42,7 @@ class Database:
 
     def wait_for(self, condition: str, seconds: float = 10) -> None:
         """Wait until a query gives true."""
-        deadline = time.monotonic() + seconds
-        while not self.sql(f"SELECT {condition}")[0][0]:
-            assert time.monotonic() < deadline, f"still not: {condition}"
-            time.sleep(0.05)
+        eventually(lambda: self.sql(f"SELECT {condition}")[0][0] or None, lambda: condition, seconds, pause=0.05)
 
 
 @dataclass
@@ -137,6 +134,12 @@ class Service:
             events = [json.loads(line) for line in output.splitlines()]
         last_word = self.termination_log.read_text(encoding="utf-8") if self.termination_log.exists() else ""
         return Outcome(code, events, last_word, output)
+
+
+def first_lines(running: subprocess.Popen[str], count: int) -> list[str]:
+    """The first lines of a started command's log, as soon as they are there."""
+    assert running.stdout is not None
+    return [running.stdout.readline() for _ in range(count)]
 
 
 @pytest.fixture(scope="session", params=[16, 18], ids="postgres-{}".format)

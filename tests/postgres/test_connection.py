@@ -14,7 +14,7 @@ from mooring import embedded
 from mooring.database import begin, connect
 from mooring.errors import DatabaseUnreachable
 from mooring.settings import Settings, load
-from tests.postgres.conftest import Database, MakeService, Service
+from tests.postgres.conftest import Database, MakeService, Service, first_lines
 
 
 def test_a_server_that_refuses_is_tried_until_the_wait_is_over(ingestion: Service) -> None:
@@ -49,9 +49,7 @@ def test_a_server_that_comes_up_later_is_waited_for(make_service: MakeService) -
         port = probe.getsockname()[1]
     service = make_service(_1_a="CREATE TABLE a ();")
     running = service.start(DATABASE_URL=f"postgresql://postgres@127.0.0.1:{port}/postgres", WAIT="60s")
-    assert running.stdout is not None
-    running.stdout.readline()
-    assert "waiting for database" in running.stdout.readline()
+    assert "waiting for database" in first_lines(running, 2)[-1]
     with embedded.server(settings={"port": str(port)}):
         assert service.end(running).code == 0
 

@@ -9,7 +9,7 @@ import psycopg
 
 from mooring.lock import key
 from mooring.names import TableName
-from tests.postgres.conftest import Database, MakeService, Service
+from tests.postgres.conftest import Database, MakeService, Service, first_lines
 
 
 SLEEPS = "pg_stat_activity WHERE application_name LIKE 'mooring%' AND wait_event = 'PgSleep'"
@@ -46,8 +46,7 @@ def test_a_waiter_goes_on_when_another_runner_has_done_the_work(make_service: Ma
         first = service.start()
         database.wait_for("EXISTS (SELECT FROM pg_locks WHERE objid = 77 AND NOT granted)")
         second = service.start()
-        assert second.stdout is not None
-        lines = [second.stdout.readline() for _ in range(2)]
+        lines = first_lines(second, 2)
     assert service.end(first).event("done")["applied"] == 1
     ended = service.end(second)
     assert (ended.code, ended.event("done")["applied"]) == (0, 0)
@@ -84,8 +83,6 @@ def test_sigterm_ends_the_wait_for_the_lock(ingestion: Service, database: Databa
     with psycopg.connect(database.url, autocommit=True) as holder:
         holder.execute("SELECT pg_advisory_lock(%s)", [key(TableName("public", "goose_ingestion"))])
         running = ingestion.start()
-        assert running.stdout is not None
-        lines = [running.stdout.readline() for _ in range(2)]
-        assert "waiting for lock" in lines[-1]
+        assert "waiting for lock" in first_lines(running, 2)[-1]
         running.send_signal(signal.SIGTERM)
         assert ingestion.end(running).last_word.startswith("exit 143: terminated while waiting for the lock")
