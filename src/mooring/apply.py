@@ -16,7 +16,7 @@ from mooring.lock import Overtaken
 from mooring.migration import Folder, Migration
 from mooring.steps import step_by_step, unrecorded
 from mooring.target import BEGIN, COMMIT, Failure, Target, recording, roll_back, setup
-from mooring.wire import Query, QueryFailed, Row, exchange
+from mooring.wire import Query, QueryFailed, Row, ask, exchange
 
 
 _BATCH_FILES = 100
@@ -55,13 +55,17 @@ def _run(target: Target, pending: Sequence[Migration]) -> Iterator[tuple[Migrati
     done = failures = 0
     while done < len(pending):
         try:
-            for migration, milliseconds in _attempt(target, pending[done:]):
+            # What failed is tried again alone.
+            for migration, milliseconds in _attempt(target, pending[done : done + 1] if failures else pending[done:]):
                 done, failures = done + 1, 0
                 yield migration, milliseconds
         except Failure as failure:
             if _is_overtaken(target, failure.error):
                 raise Overtaken(f"another runner applied {failure.migration.name}") from failure
             failures += 1
+            deallocated = failure.statement is None and isinstance(failure.error, errors.InvalidSqlStatementName)
+            if deallocated and failures == 1:
+                continue  # what is prepared for a batch, and not for one alone
             if not isinstance(failure.error, _PASSING) or failures > _RETRIES:
                 raise
             # A statement that waits holds up all who come after it: so it gives up soon, and lets them through meanwhile.
@@ -115,12 +119,17 @@ def _batches(pending: Iterable[Migration]) -> Iterator[list[Migration]]:
 
 
 def _together(target: Target, batch: Sequence[Migration]) -> Iterator[tuple[Migration, int]]:
-    """Run transactional migrations in one round trip, each in a transaction of its own."""
+    """Run transactional migrations in one round trip, each in a transaction of its own.
+
+    None but the last waits for the disk, and with it all are on it, as a server writes its log in order. A server that
+    crashes before may lose the newest of them, each with its rows, and the run loses its connection: the next one finds them
+    pending.
+    """
     queries: list[Query] = []
     sources: list[tuple[Migration, Statement | None]] = []
     for migration in batch:
         statements = migration.script.statements
-        before, after = setup(target), recording(target, migration)
+        before, after = setup(target), recording(target, migration, durable=migration is batch[-1])
         queries += [BEGIN, *before, *(Query(one.text) for one in statements), *after, COMMIT]
         around = [(migration, None)]
         sources += [*around * (len(before) + 1), *((migration, one) for one in statements), *around * (len(after) + 1)]
@@ -132,4 +141,6 @@ def _together(target: Target, batch: Sequence[Migration]) -> Iterator[tuple[Migr
             rows = answer
     except QueryFailed as failure:
         roll_back(target)
+        if not target.connection.closed:
+            ask(target.connection, [ledger.flush(target.table)])
         raise Failure(*sources[failure.index], failure.error) from None

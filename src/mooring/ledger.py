@@ -218,6 +218,11 @@ def end(table: TableName, migration: Migration, done: int, milliseconds: int) ->
     )
 
 
+def flush(table: TableName) -> Query:
+    """Write something and nothing new: what was committed before this is, and did not wait for the disk, is there then."""
+    return Query(f"UPDATE {ledger_of(table).sql} SET doing = doing WHERE version = $1", (CLAIM,))
+
+
 def array(items: Collection[str]) -> str:
     """A text[] as PostgreSQL reads it."""
     return "{" + ",".join('"' + item.replace("\\", "\\\\").replace('"', '\\"') + '"' for item in items) + "}"

@@ -20,13 +20,6 @@ from mooring.wire import Connection, Query
 
 BEGIN = Query("BEGIN READ WRITE")
 COMMIT = Query("COMMIT", flush=True)
-AS_OURSELVES = (
-    # A migration that sets a role keeps it, for those after it too, as its tool would have it; but not for the records.
-    Query("SET LOCAL SESSION AUTHORIZATION DEFAULT"),
-    Query("SET LOCAL role TO DEFAULT"),
-    # Over a long ledger the planner expects work that is hardly ever done, and would compile it for 20 ms each time.
-    Query("SET LOCAL jit TO off"),
-)
 
 
 @dataclass(frozen=True)
@@ -75,10 +68,26 @@ def setup(target: Target) -> list[Query]:
     return [Query(sql) for sql in target.tool.setup(target.table)]
 
 
-def recording(target: Target, migration: Migration) -> list[Query]:
+def as_ourselves(*, durable: bool = True) -> Query:
+    """Make the rest of a transaction Mooring's own, whatever a migration has set.
+
+    A migration that sets a role keeps it, for those after it too, as its tool would have it; but not for the records. One
+    that is not `durable` is there when it is committed, and after a crash of the server once the next one that is has been.
+    """
+    # NULL stands for what the session began with. Over a long ledger the planner expects work that is hardly ever done, and
+    # would compile it for 20 ms, or plan it again, each time.
+    return Query(
+        "SELECT pg_catalog.set_config('session_authorization', NULL, true), pg_catalog.set_config('role', NULL, true),"
+        " pg_catalog.set_config('jit', 'off', true), pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true),"
+        " pg_catalog.set_config('synchronous_commit', $1, true)",
+        (None if durable else "off",),
+    )
+
+
+def recording(target: Target, migration: Migration, *, durable: bool = True) -> list[Query]:
     """The version row and the ledger row of a migration that has run, as the role that Mooring came as."""
     version_rows = [Query(sql) for sql in target.tool.record(target.table, migration)]
-    return [*AS_OURSELVES, *version_rows, *ledger_row(target, migration)]
+    return [as_ourselves(durable=durable), *version_rows, *ledger_row(target, migration)]
 
 
 def ledger_row(target: Target, migration: Migration, done: int | None = None) -> list[Query]:

@@ -90,9 +90,9 @@ def started(command: Command, environment: Mapping[str, str]) -> Callable[[], Co
 
 @contextmanager
 def serving() -> Iterator[Bench]:
-    """PostgreSQL 15 on loopback, with a password as servers have it."""
+    """PostgreSQL 15 on loopback, with a password and a disk that commits wait for, as servers have them."""
     version = 15 if binaries_of(15).exists() else 16
-    with embedded.server(version, binaries=binaries_of(version)) as url, tempfile.TemporaryDirectory() as root:
+    with embedded.server(version, {"fsync": "on"}, binaries_of(version)) as url, tempfile.TemporaryDirectory() as root:
         bench = Bench(int(url.rpartition(":")[2]), Path(root))
         bench.sql(f"ALTER ROLE postgres PASSWORD '{PASSWORD}'")
         [[rules]] = bench.sql("SHOW hba_file")

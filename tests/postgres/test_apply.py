@@ -198,11 +198,12 @@ def test_a_loss_before_the_run_is_not_put_down_to_a_migration(ingestion: Service
     assert ingestion.mooring().code == 0
 
 
+@pytest.mark.parametrize("name", ["jit", "plan_cache_mode", "synchronous_commit"])
 def test_what_is_set_for_the_records_is_not_set_for_the_next_migration(
-    make_service: MakeService, database: Database
+    make_service: MakeService, database: Database, name: str
 ) -> None:
     service = make_service(
-        _1_a="CREATE TABLE a ();", _2_b="CREATE TABLE seen AS SELECT pg_catalog.current_setting('jit') AS jit;"
+        _1_a="CREATE TABLE a ();", _2_b=f"CREATE TABLE seen AS SELECT pg_catalog.current_setting('{name}') AS it;"
     )
     assert service.mooring().code == 0
-    assert database.sql("SELECT jit FROM seen") == database.sql("SHOW jit")
+    assert database.sql("SELECT it FROM seen") == database.sql(f"SHOW {name}")

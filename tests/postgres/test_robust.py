@@ -147,6 +147,7 @@ def test_what_a_role_is_set_to_does_not_break_a_run(
         "SELECT pg_advisory_unlock_all()",
         "LISTEN something; NOTIFY something",
         "SAVEPOINT a; SELECT 1; ROLLBACK TO a; RELEASE a",
+        "DEALLOCATE ALL",
     ],
 )
 def test_what_a_migration_does_to_its_session_does_not_break_the_records(
@@ -155,7 +156,7 @@ def test_what_a_migration_does_to_its_session_does_not_break_the_records(
     nobody = f"nobody_{database.url.rpartition('/')[2]}"
     database.sql(f"CREATE ROLE {nobody}")
     statement = statement.format(nobody=nobody)
-    service = make_service(_1_a=f"CREATE TABLE public.a (); {statement};", _2_b="SELECT 1;", _3_c="SELECT 2;")
+    service = make_service(_1_a=f"CREATE TABLE public.a (); {statement};", _2_b=f"{statement};", _3_c="SELECT 2;")
     assert service.mooring().code == 0
     assert database.sql("SELECT count(*) FROM public.goose_ingestion_ledger") == [(4,)]
 

@@ -23,7 +23,7 @@ from mooring.formats import Options
 from mooring.formats.alembic import locations
 from mooring.lexer import Statement
 from mooring.migration import Migration
-from mooring.target import AS_OURSELVES, Failure, Target, ledger_row
+from mooring.target import Failure, Target, as_ourselves, ledger_row
 from mooring.wire import Query
 
 
@@ -101,7 +101,7 @@ def _step(  # noqa: PLR0913, PLR0917 - what one step of Alembic's needs
 
     def record(ctx: Any, **_step: object) -> None:
         migration, _ = ran[-1]
-        for query in (*AS_OURSELVES, *ledger_row(target, migration)):
+        for query in (as_ourselves(), *ledger_row(target, migration)):
             _execute(ctx.connection, query)
 
     ours = {
