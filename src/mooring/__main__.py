@@ -8,42 +8,18 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
-from importlib.machinery import ModuleSpec, PathFinder
-from importlib.util import LazyLoader
-from types import ModuleType
 from typing import NoReturn
 
 from mooring.signals import end_at_once
 
 
-UNUSED = {
-    *("asyncio.sslproto", "asyncio.staggered", "ctypes.util", "email.header", "secrets", "structlog.stdlib"),
-    *("structlog.threadlocal", "tokenize", "urllib.parse"),
-}
-"""Modules that the packages import and a run does not use, or only in a corner: they are loaded when they are."""
-
-
-class Lazily:
-    """Finds the modules of UNUSED, and leaves loading them to their first use, as importlib documents it.
-
-    Python 3.15's lazy imports (PEP 810) make this unnecessary, and reach further: `from … import …` too.
-    """
-
-    @staticmethod
-    def find_spec(name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """The module as the next finder would find it, with a loader that waits."""
-        spec = PathFinder.find_spec(name, path, target) if name in UNUSED else None
-        if spec and spec.loader:
-            spec.loader = LazyLoader(spec.loader)
-        return spec
-
-
 def main() -> NoReturn:
     """Run the command that the process was started with, and exit; a SIGTERM counts from the beginning."""
     end_at_once()
-    sys.meta_path.insert(0, Lazily)
+    from mooring.lazy import Finder
+
+    sys.meta_path.insert(0, Finder())
     # Modules are no garbage: neither while they are loaded nor at the end is there a point in looking for some in them.
     gc.disable()
     if sys.argv[1:] == ["up"]:  # as every pod runs it

@@ -8,14 +8,27 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
-from mooring.__main__ import UNUSED
+from mooring.lazy import UNUSED
 from tests.postgres.conftest import Service
 
 
 IMPORTS = "import psycopg, structlog; from pydantic_settings import BaseSettings"
 OWN = {
     *("cli", "database", "errors", "formats", "formats.detect", "formats.folder", "formats.goose", "history", "ledger"),
-    *("lexer", "lock", "migration", "names", "ownership", "plan", "proof", "report", "run", "settings", "signals"),
+    *(
+        "lazy",
+        "lexer",
+        "lock",
+        "migration",
+        "names",
+        "ownership",
+        "plan",
+        "proof",
+        "report",
+        "run",
+        "settings",
+        "signals",
+    ),
     *("status", "tables", "resume", "up", "wire"),
 }
 """Mooring's modules on the way to "nothing to do"."""
@@ -35,6 +48,7 @@ def test_a_run_with_nothing_to_do_loads_what_it_needs(ingestion: Service) -> Non
     modules = loaded("-m", "mooring", "up", environment=os.environ | ingestion.environment())
     assert {name for name in modules if name.startswith("mooring.")} == {f"mooring.{name}" for name in OWN}
     others = {name for name in modules if name.partition(".")[0] != "mooring"}
+    assert not others & {"_ctypes", "_ssl"}, "what is in UNUSED was used"
     bare = loaded("-I", "-c", IMPORTS)
     assert len(others - bare) < BEYOND_THE_PACKAGES, sorted(others - bare)
     assert len(others) <= len(bare)
