@@ -13,15 +13,20 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import psycopg
 
 from mooring import embedded
-from tests.bench.tools import IMPORTS, OURS, Command, Place, Tool, installed
+from mooring.target import BEGIN, COMMIT
+from mooring.wire import Query, ask
+from tests.bench.image import imports, mooring, unpacked
+from tests.bench.tools import IMPORTS, OURS, Command, Place, Tool, installed, table
 from tests.bench.wire import Distance
 from tests.support import binaries_of
 
@@ -44,9 +49,28 @@ class Cost(NamedTuple):
 class Bench:
     """A server, and folders of migrations."""
 
-    def __init__(self, port: int, root: Path) -> None:
+    def __init__(self, port: int, root: Path, image: Path | None) -> None:
         self.port = port
         self.root = root
+        self.image = image
+        """The image's files, if they are here: `root` is among them then."""
+        self._databases = 0
+
+    @property
+    def database(self) -> str:
+        """The database's name."""
+        return f"bench{self._databases}"
+
+    @property
+    def ours(self) -> dict[Tool, Command]:
+        """Mooring in the ways that it is installed here, each with the bare imports there."""
+        here = {OURS: (sys.executable, "-I", "-c", IMPORTS)}
+        return here | ({mooring(self.image): imports(self.image)} if self.image else {})
+
+    @property
+    def tools(self) -> list[Tool]:
+        """All that is measured."""
+        return installed(*list(self.ours)[1:])
 
     def sql(self, text: str, database: str = "postgres") -> list[tuple[object, ...]]:
         """Run one statement."""
@@ -55,14 +79,15 @@ class Bench:
             cursor = connection.execute(text.encode())
             return cursor.fetchall() if cursor.description else []
 
-    def fresh(self, database: str = "bench") -> None:
-        """Make a database anew."""
-        self.sql(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
-        self.sql(f"CREATE DATABASE {database}")
+    def fresh(self) -> None:
+        """Go on with a new database: to drop the old one would make the next files that are created slow."""
+        self._databases += 1
+        self.sql(f"CREATE DATABASE {self.database}")
+        self.sql("CHECKPOINT")
 
     def start(self, tool: Tool, port: int = 0, count: int = FILES) -> Callable[[], Cost]:
         """Start a tool; to be called for what it has cost."""
-        place = Place(port or self.port, "bench", PASSWORD)
+        place = Place(port or self.port, self.database, PASSWORD)
         return started(*tool.command(tool.folder(self.root, count), place))
 
     def run(self, tool: Tool, port: int = 0, count: int = FILES) -> Cost:
@@ -75,15 +100,16 @@ class Bench:
 
 def started(command: Command, environment: Mapping[str, str]) -> Callable[[], Cost]:
     """Start a process; to be called for what it has cost."""
-    begun = time.perf_counter()
-    silent = subprocess.DEVNULL
-    process = subprocess.Popen(command, env=os.environ | environment, stdout=silent, stderr=silent)
+    process = subprocess.Popen(
+        [sys.executable, "-IS", Path(__file__).with_name("measured.py"), *command],
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
     def ended() -> Cost:
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        wall = time.perf_counter() - begun
-        return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000, process.returncode)
+        wall, cpu, kilobytes, code = process.communicate()[0].split()
+        return Cost(float(wall), float(cpu), int(kilobytes) / 1000, int(code))
 
     return ended
 
@@ -92,18 +118,17 @@ def started(command: Command, environment: Mapping[str, str]) -> Callable[[], Co
 def serving() -> Iterator[Bench]:
     """PostgreSQL 15 on loopback, with a password and a disk that commits wait for, as servers have them."""
     version = 15 if binaries_of(15).exists() else 16
-    with embedded.server(version, {"fsync": "on"}, binaries_of(version)) as url, tempfile.TemporaryDirectory() as root:
-        bench = Bench(int(url.rpartition(":")[2]), Path(root))
+    with (
+        embedded.server(version, {"fsync": "on"}, binaries_of(version)) as url,
+        unpacked() as image,
+        tempfile.TemporaryDirectory(dir=image) as root,
+    ):
+        bench = Bench(int(url.rpartition(":")[2]), Path(root), image)
         bench.sql(f"ALTER ROLE postgres PASSWORD '{PASSWORD}'")
         [[rules]] = bench.sql("SHOW hba_file")
         Path(str(rules)).write_text("host all all 127.0.0.1/32 scram-sha-256\n", encoding="utf-8")
         bench.sql("SELECT pg_reload_conf()")
         yield bench
-
-
-def bare() -> Cost:
-    """The import of the three packages alone: what no run can do without, unless it takes care."""
-    return started([sys.executable, "-I", "-c", IMPORTS], {})()
 
 
 def typical(costs: Sequence[Cost]) -> Cost:
@@ -117,25 +142,40 @@ def ratio(value: float, unit: float) -> str:
 
 
 def peers(bench: Bench, runs: int) -> Iterator[Sequence[object]]:
-    """A row for each tool; the first of them is goose, to which the others are compared."""
+    """A row for each tool; the first of them is goose, to which the others are compared. What is near goes in turns."""
+    near: dict[str, list[tuple[Cost, Cost]]] = defaultdict(list)
+    alone: list[float] = []
+    for _ in range(runs):
+        for tool in bench.tools:
+            bench.fresh()
+            near[tool.name].append((bench.run(tool), bench.run(tool)))
+        alone.append(server_alone(bench))
     far = Distance(bench.port, 10)
     goose: list[float] = []
-    for tool in installed():
-        figures: list[float] = []
-        idle: list[Cost] = []
-        trips: list[int] = []
-        for port in (bench.port, far.port):
-            bench.fresh()
-            far.round_trips = 0
-            figures.append(bench.run(tool, port).wall)
-            trips.append(far.round_trips)
-            idle.append(typical([bench.run(tool, port) for _ in range(runs)]))
+    for tool in bench.tools:
+        first, idle = map(typical, zip(*near[tool.name], strict=True))
+        bench.fresh()
+        far.round_trips = 0
+        first_far = bench.run(tool, far.port)
+        trips = far.round_trips
+        idle_far = typical([bench.run(tool, far.port) for _ in range(runs)])
         far.round_trips = 0
         bench.run(tool, far.port)
-        figures += [cost.wall for cost in idle]
+        figures = [idle.wall, idle_far.wall, first.wall, first_far.wall]
         goose = goose or figures
         columns = [ratio(one, two) for one, two in zip(figures, goose, strict=True)]
-        yield tool.name, columns[2], columns[3], *columns[:2], trips[1], far.round_trips, *_last(idle[0])
+        yield tool.name, *columns, trips, far.round_trips, *_last(idle)
+    yield "PostgreSQL alone", "", "", ratio(statistics.median(alone), goose[2])
+
+
+def server_alone(bench: Bench) -> float:
+    """The seconds that the server takes for the same tables, each in a transaction: on an open connection, and no records."""
+    bench.fresh()
+    queries = [[BEGIN, Query(table(number)), COMMIT] for number in range(1, FILES + 1)]
+    with psycopg.connect(Place(bench.port, bench.database, PASSWORD).url(), autocommit=True) as connection:
+        begun = time.perf_counter()
+        ask(connection, list(itertools.chain(*queries)))
+        return time.perf_counter() - begun
 
 
 def _last(cost: Cost) -> tuple[str, str]:
@@ -144,58 +184,69 @@ def _last(cost: Cost) -> tuple[str, str]:
 
 def yardstick(bench: Bench, runs: int) -> Iterator[Sequence[object]]:
     """A no-op beside the bare import, turn and turn about, because machines get slower and faster while they run."""
-    bench.fresh()
-    bench.run(OURS)
     far = Distance(bench.port, 10)
-    costs: dict[str, list[Cost]] = {"bare import": [], "no-op, 0 ms": [], "no-op, 10 ms": []}
-    for _ in range(runs * 4):
-        for name, cost in zip(costs, (bare(), bench.run(OURS), bench.run(OURS, far.port)), strict=True):
-            costs[name].append(cost)
-    unit = typical(costs["bare import"])
-    for name, some in costs.items():
-        cost = typical(some)
-        yield name, ratio(cost.wall, unit.wall), ratio(cost.cpu, unit.cpu), ratio(cost.memory, unit.memory)
+    for tool, bare in bench.ours.items():
+        bench.fresh()
+        bench.run(tool)
+        costs: dict[str, list[Cost]] = {"bare import": [], f"{tool.name}, 0 ms": [], f"{tool.name}, 10 ms": []}
+        for _ in range(runs * 6):
+            turn = (started(bare, {})(), bench.run(tool), bench.run(tool, far.port))
+            for name, cost in zip(costs, turn, strict=True):
+                costs[name].append(cost)
+        unit = typical(costs["bare import"])
+        for name, some in costs.items():
+            cost = typical(some)
+            yield name, ratio(cost.wall, unit.wall), ratio(cost.cpu, unit.cpu), ratio(cost.memory, unit.memory)
 
 
 def herd(bench: Bench, size: int) -> Iterator[Sequence[object]]:
-    """So many at once on an empty database, and once more with nothing to do, beside one alone."""
-    for tool in installed():
+    """So many at once on an empty database, and once more with nothing to do, beside one alone; and as many bare imports."""
+    for tool in bench.tools:
         row: list[object] = []
         for first in (True, False):
             if first:
                 bench.fresh()
-            alone = bench.start(tool)()
+            alone = typical([bench.run(tool) for _ in range(1 if first else 3)])
             if first:
                 bench.fresh()
-            begun = time.perf_counter()
-            costs = [end() for end in [bench.start(tool) for _ in range(size)]]
-            wall = time.perf_counter() - begun
-            cpu = sum(cost.cpu for cost in costs)
-            row += [sum(cost.code != 0 for cost in costs), ratio(wall, alone.wall), ratio(cpu, alone.cpu)]
+            row += _at_once(partial(bench.start, tool), alone, size)
         yield tool.name, *row
+    for tool, command in bench.ours.items():
+        bare = partial(started, command, {})
+        yield f"bare import ({tool.name})", "", "", "", *_at_once(bare, bare()(), size)
+
+
+def _at_once(start: Callable[[], Callable[[], Cost]], alone: Cost, size: int) -> tuple[int, str, str]:
+    """How many fail, and what all of them cost."""
+    begun = time.perf_counter()
+    costs = [end() for end in [start() for _ in range(size)]]
+    wall = time.perf_counter() - begun
+    cpu = sum(cost.cpu for cost in costs)
+    return sum(cost.code != 0 for cost in costs), ratio(wall, alone.wall), ratio(cpu, alone.cpu)
 
 
 def growth(bench: Bench, runs: int) -> Iterator[Sequence[object]]:
     """A no-op as its history grows, and with many services' tables beside it."""
     near = Distance(bench.port, 0)
+    ours = list(bench.ours)[-1]
     for count in (10, 1000, 2000, 4000, 8000, 10000):
         bench.fresh()
-        first = bench.run(OURS, count=count)
-        idle = typical([bench.run(OURS, count=count) for _ in range(runs)])
+        first = bench.run(ours, count=count)
+        idle = typical([bench.run(ours, count=count) for _ in range(runs)])
         near.round_trips = 0
-        bench.run(OURS, near.port, count)
+        bench.run(ours, near.port, count)
         yield count, 1, f"{first.wall:.2f}", f"{first.memory:.0f}", f"{idle.wall:.3f}", *_last(idle), near.round_trips
     bench.fresh()
-    bench.run(OURS)
+    bench.run(ours)
     names = ", ".join(f"_{number}" for number in range(99))
     for name in names.split(", "):
-        for table in ("goose_bench", "goose_bench_ledger"):
-            copy = table.replace("bench", f"bench{name}")
-            bench.sql(f"CREATE TABLE {copy} (LIKE {table} INCLUDING ALL)", "bench")
-            bench.sql(f"INSERT INTO {copy} SELECT * FROM {table}", "bench")
-    idle = typical([bench.run(OURS) for _ in range(runs)])
+        for original in ("goose_bench", "goose_bench_ledger"):
+            copy = original.replace("bench", f"bench{name}")
+            bench.sql(f"CREATE TABLE {copy} (LIKE {original} INCLUDING ALL)", bench.database)
+            bench.sql(f"INSERT INTO {copy} SELECT * FROM {original}", bench.database)
+    idle = typical([bench.run(ours) for _ in range(runs)])
     near.round_trips = 0
-    bench.run(OURS, near.port)
+    bench.run(ours, near.port)
     yield FILES, 100, "", "", f"{idle.wall:.3f}", *_last(idle), near.round_trips
 
 

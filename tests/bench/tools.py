@@ -133,7 +133,7 @@ TOOLS = [
 ]
 
 
-def installed() -> list[Tool]:
+def installed(*more: Tool) -> list[Tool]:
     """Those whose command is here."""
     place = Place(0, "", "")
-    return [tool for tool in TOOLS if shutil.which(str(tool.command(Path(), place)[0][0]))]
+    return [tool for tool in (*TOOLS, *more) if shutil.which(str(tool.command(Path(), place)[0][0]))]
