@@ -19,7 +19,7 @@ from mooring.target import BEGIN, COMMIT, Failure, Target, recording, roll_back,
 from mooring.wire import Query, QueryFailed, Row, ask, exchange
 
 
-_BATCH_FILES = 100
+_BATCH_FILES = 250
 _BATCH_CHARACTERS = 256 * 1024
 _RETRIES = 8
 """How many times a migration is tried again that could not get a lock."""

@@ -39,6 +39,8 @@ class History(NamedTuple):
     """Every table of the database, if there is a version that the ledger does not know."""
     facts: Facts | None = None
     schema_exists: bool = True
+    server_pid: int = 0
+    """The server's own process id, which behind a pooler is another than the client was told at the start."""
 
     @property
     def applied(self) -> frozenset[str]:
@@ -57,14 +59,18 @@ class Question(NamedTuple):
     """Where to leave what the database says of itself, before the tool is asked what the rows mean."""
 
 
-def read(connection: Connection, question: Question, glance: Query, *before: Query) -> tuple[History, list[list[Row]]]:
+def read(
+    connection: Connection, question: Question, glance: Query, *before: Query, new: bool = False
+) -> tuple[History, list[list[Row]]]:
     """The history, in one query where the version table and its ledger are there, and the answers to `before`.
 
-    What is in `before` goes ahead in the same round trip, in transactions of its own; `glance` in the history's. Raises
-    NotPermitted where a table may not be read.
+    What is in `before` goes ahead in the same round trip, in transactions of its own; `glance` in the history's. `new` says
+    that there was nothing to read the last time. Raises NotPermitted where a table may not be read.
     """
-    answers: list[list[Row]] = []
     try:
+        if new:
+            return _look_closer(connection, question, glance, *before)
+        answers: list[list[Row]] = []
         try:
             answers.extend(exchange(connection, [*before, glance, Query(_query(question))]))
         except QueryFailed as failure:
@@ -75,7 +81,8 @@ def read(connection: Connection, question: Question, glance: Query, *before: Que
         else:
             if history := _history(question, answers[-1]):
                 return history, answers[: len(before)]
-        return _look_closer(connection, question, glance), answers[: len(before)]
+        history, _ = _look_closer(connection, question, glance)
+        return history, answers[: len(before)]
     except errors.InsufficientPrivilege as error:
         table = question.table
         raise NotPermitted(
@@ -84,15 +91,18 @@ def read(connection: Connection, question: Question, glance: Query, *before: Que
         ) from error
 
 
-def _look_closer(connection: Connection, question: Question, glance: Query) -> History:
-    """The history where a table is not there, or is not what its name says."""
+def _look_closer(
+    connection: Connection, question: Question, glance: Query, *before: Query
+) -> tuple[History, list[list[Row]]]:
+    """The history where a table is not there, or is not what its name says, and the answers to `before`."""
     tool, table = question.tool, question.table
     ledger = ledger_of(table)
-    _, rows = ask(connection, [glance, Query(_PLACE, (table.sql, table.schema, table.name, ledger.name))])
+    place = Query(_PLACE, (table.sql, table.schema, table.name, ledger.name))
+    *answers, _, rows, all_tables = ask(connection, [*before, glance, place, Query(_TABLES)])
     columns: dict[str | None, list[str]] = {}
     for name, column in rows:
         columns.setdefault(name, []).append(str(column))
-    schema, schema_exists, user, database, current_schema = columns.pop(None)
+    schema, schema_exists, user, database, current_schema, pid = columns.pop(None)
     table = TableName(None if schema == "None" else schema, table.name)
     question = question._replace(table=table)
     facts = question.known["facts"] = Facts(user, database, current_schema, table)
@@ -105,17 +115,20 @@ def _look_closer(connection: Connection, question: Question, glance: Query) -> H
         if name.name in columns and set(columns[name.name]) != set(needed)
     ]
     versions, entries = table.name in columns, ledger.name in columns
-    if alien or not (versions or entries):
-        _, rows = ask(connection, [glance, Query(_TABLES)])
-        tables = frozenset(TableName(schema, str(name)) for _, schema, name, *_ in rows)
-        alone = "; ".join(alien)
-        return History(
-            table, exists=versions, alien=alone, tables=tables, facts=facts, schema_exists=schema_exists == "t"
-        )
-    _, rows = ask(connection, [glance, Query(_query(question, versions=versions, entries=entries))])
-    history = _history(question, rows)
-    assert history is not None  # noqa: S101 - both are looked up in one schema
-    return history._replace(exists=versions)
+    if not alien and (versions or entries):
+        _, rows = ask(connection, [glance, Query(_query(question, versions=versions, entries=entries))])
+        history = _history(question, rows)
+        assert history is not None  # noqa: S101 - both are looked up in one schema
+        return history._replace(exists=versions), answers
+    return History(
+        table,
+        exists=versions,
+        alien="; ".join(alien),
+        tables=frozenset(TableName(schema, str(name)) for _, schema, name, *_ in all_tables),
+        facts=facts,
+        schema_exists=schema_exists == "t",
+        server_pid=int(pid),
+    ), answers
 
 
 # The columns of the version table and of the ledger, and, without a name, the schema that they are or would be in.
@@ -124,7 +137,7 @@ _PLACE = """
         (SELECT n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
             WHERE c.oid = pg_catalog.to_regclass($1)), $2, pg_catalog.current_schema()) AS schema)
     SELECT NULL, unnest(ARRAY[schema, CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = schema)
-        THEN 't' END, current_user, current_database(), current_schema()]) FROM place
+        THEN 't' END, current_user, current_database(), current_schema(), pg_catalog.pg_backend_pid()::text]) FROM place
     UNION ALL SELECT c.relname, a.attname FROM place
         JOIN pg_catalog.pg_namespace n ON n.nspname = schema
         JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname IN ($3, $4)
@@ -150,7 +163,8 @@ def _query(question: Question, *, versions: bool = True, entries: bool = True) -
     nothing = "SELECT NULL::text, NULL::text WHERE false"
     unknown = f"WHERE version NOT IN (SELECT version FROM {ledger})" if entries else ""
     parts = [
-        "SELECT 'facts', current_user::text, current_database()::text, current_schema()::text, NULL, NULL, NULL",
+        "SELECT 'facts', current_user::text, current_database()::text, current_schema()::text,"
+        " pg_catalog.pg_backend_pid()::text, NULL, NULL",
         "SELECT 'version', version, detail, NULL, NULL, NULL, NULL FROM versions",
         f"{_TABLES} AND EXISTS (SELECT FROM versions {unknown})",
     ]
@@ -187,7 +201,7 @@ def _history(question: Question, rows: Sequence[Row]) -> History | None:
         for version, _, name, checksum, done, doing in kinds["entry"]
         if version != CLAIM
     }
-    [(user, database, schema, *_)] = kinds["facts"]
+    [(user, database, schema, pid, *_)] = kinds["facts"]
     complete = {version: entry.complete for version, entry in entries.items()}
     facts = question.known["facts"] = Facts(user, database, schema, table)
     told = question.tool.applied([(v, detail) for v, detail, *_ in kinds["version"]], complete, question.migrations)
@@ -199,6 +213,7 @@ def _history(question: Question, rows: Sequence[Row]) -> History | None:
         told=told,
         entries=entries,
         facts=facts,
+        server_pid=int(pid),
         lost=[(name, version) for name, version, *_ in kinds["lost"]],
         unmet=tuple(name for name, *_ in kinds["unmet"]),
         tables=frozenset(TableName(schema, name) for schema, name, *_ in kinds["table"]),

@@ -15,7 +15,7 @@ from mooring.ledger import Author
 from mooring.lock import LockHeld, Patience
 from mooring.migration import problems_of
 from mooring.plan import Plan
-from mooring.pooler import give_back, refuse_transaction_pooler, server_process
+from mooring.pooler import give_back, refuse_transaction_pooler
 from mooring.report import Report
 from mooring.run import Run
 from mooring.target import Target
@@ -41,14 +41,15 @@ def migrate(
         raise MigrationsInvalid(*problems)
     address = (connection.info.host, connection.info.port)
     if patience.checked != address:
-        patience.pooled = refuse_transaction_pooler(connection, lambda: database.open_one(settings))
+        patience.pooled = before.server_pid != connection.info.backend_pid
+        if patience.pooled:
+            refuse_transaction_pooler(connection, lambda: database.open_one(settings))
         patience.checked = address
     try:
         before, plan = _locked(run, connection, before, patience)
         if plan.idle:
             return before, before, plan, 0
-        pid = server_process(connection) if patience.pooled else connection.info.backend_pid
-        with watching(connection, pid, lambda: database.open_one(settings), report) as watch:
+        with watching(connection, before.server_pid, lambda: database.open_one(settings), report) as watch:
             target = Target(
                 connection=connection,
                 tool=run.tool,
@@ -78,9 +79,10 @@ def _locked(run: Run, connection: Connection, before: History, patience: Patienc
     without a connection, HalfDone where only a person can know how to go on.
     """
     run.report.doing = "waiting for the lock"
-    keys = _keys(run, before)
+    keys, past = _keys(run, before), before
     while True:
-        past, plan, answers = run.read(connection, before.table, *run.session(connection), *lock.attempt(keys))
+        new = past.owner is None and not past.exists
+        past, plan, answers = run.read(connection, before.table, *run.session(connection), *lock.attempt(keys), new=new)
         taken, holder = lock.answer(answers)
         if taken and plan.trouble:
             raise plan.trouble

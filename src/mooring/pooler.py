@@ -1,7 +1,6 @@
-"""Whether a connection pooler stands in between, and gives every transaction another server connection.
+"""Whether the connection pooler that stands in between gives every transaction another server connection.
 
-A session's lock is lost behind such a pooler, or stays behind on a connection that somebody else gets. The server's own
-process id is another than the one that the client was told at the start wherever something stands in between.
+A session's lock is lost behind such a pooler, or stays behind on a connection that somebody else gets.
 """
 
 from __future__ import annotations
@@ -26,16 +25,14 @@ _WHO = Query("""SELECT pg_catalog.pg_backend_pid(), coalesce(pg_catalog.host(pg_
     pg_catalog.inet_server_port()""")
 
 
-def refuse_transaction_pooler(connection: Connection, connect: Callable[[], Connection]) -> bool:
-    """Whether a pooler is in between. Raises DatabaseUnreachable where it may give this server connection to others.
+def refuse_transaction_pooler(connection: Connection, connect: Callable[[], Connection]) -> None:
+    """Raise DatabaseUnreachable where the pooler in between may give this server connection to others.
 
     A probe holds a transaction open and asks which server process it got. Ours: the pooler gives it away while we are
     connected. One that was started after the probe began: there was no idle one left, and ours was not among the idle. As
     long as neither is so, another probe is held beside the first.
     """
     [[(pid, host, port)]] = ask(connection, [_WHO])
-    if pid == str(connection.info.backend_pid):
-        return False
     refusal = DatabaseUnreachable(
         "there is a connection pooler in between that gives every transaction another server connection, and a session's"
         " lock cannot live there",
@@ -49,18 +46,12 @@ def refuse_transaction_pooler(connection: Connection, connect: Callable[[], Conn
             if seen in {"ours", "statement", "failed"}:
                 raise refusal
             if seen == "new" or (seen == "waits" and ask(connection, [_WHO])[0][0][0] == pid):
-                return True
+                return
     finally:
         for probe in probes:
             with suppress(psycopg.Error):
                 probe.close()
     raise refusal
-
-
-def server_process(connection: Connection) -> int:
-    """The server's own process id, whatever the client was told at the start."""
-    [[(pid, *_)]] = ask(connection, [_WHO])
-    return int(pid or 0)
 
 
 def give_back(connection: Connection) -> None:

@@ -49,10 +49,12 @@ class Run:
         waits_idle = self.tool.run is not None
         return database.session(self.settings, connection.info.server_version, waits_idle=waits_idle)
 
-    def read(self, connection: Connection, table: TableName, *before: Query) -> tuple[History, Plan, list[list[Row]]]:
+    def read(
+        self, connection: Connection, table: TableName, *before: Query, new: bool = False
+    ) -> tuple[History, Plan, list[list[Row]]]:
         """What has run and what that means, in one round trip; and the answers to the queries `before`."""
         glance = database.glance(self.settings)
-        past, answers = history.read(connection, self.question(table), glance, *before)
+        past, answers = history.read(connection, self.question(table), glance, *before, new=new)
         return past, decide(self.folder.migrations, past, self.tool, self.policy), answers
 
     @contextmanager
