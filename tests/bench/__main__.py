@@ -188,12 +188,13 @@ def yardstick(bench: Bench, runs: int) -> Iterator[Sequence[object]]:
     for tool, bare in bench.ours.items():
         bench.fresh()
         bench.run(tool)
-        costs: dict[str, list[Cost]] = {"bare import": [], f"{tool.name}, 0 ms": [], f"{tool.name}, 10 ms": []}
+        bare_name = f"bare import ({tool.name})"
+        costs: dict[str, list[Cost]] = {bare_name: [], f"{tool.name}, 0 ms": [], f"{tool.name}, 10 ms": []}
         for _ in range(runs * 6):
             turn = (started(bare, {})(), bench.run(tool), bench.run(tool, far.port))
             for name, cost in zip(costs, turn, strict=True):
                 costs[name].append(cost)
-        unit = typical(costs["bare import"])
+        unit = typical(costs[bare_name])
         for name, some in costs.items():
             cost = typical(some)
             yield name, ratio(cost.wall, unit.wall), ratio(cost.cpu, unit.cpu), ratio(cost.memory, unit.memory)
