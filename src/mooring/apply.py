@@ -15,7 +15,7 @@ from mooring.lexer import Statement
 from mooring.lock import Overtaken
 from mooring.migration import Folder, Migration
 from mooring.steps import step_by_step, unrecorded
-from mooring.target import BEGIN, COMMIT, Failure, Target, recording, roll_back, setup
+from mooring.target import BEGIN, COMMIT, Failure, Target, as_ourselves, recording, roll_back, setup
 from mooring.wire import Query, QueryFailed, Row, ask, exchange
 
 
@@ -141,6 +141,15 @@ def _together(target: Target, batch: Sequence[Migration]) -> Iterator[tuple[Migr
             rows = answer
     except QueryFailed as failure:
         roll_back(target)
-        if not target.connection.closed:
-            ask(target.connection, [ledger.flush(target.table)])
+        _flush(target)
         raise Failure(*sources[failure.index], failure.error) from None
+
+
+def _flush(target: Target) -> None:
+    """Wait until what was kept is on the disk, unless nothing more can be written: what failed says so."""
+    if target.connection.closed:
+        return
+    try:
+        ask(target.connection, [BEGIN, as_ourselves(), ledger.flush(target.table), COMMIT])
+    except psycopg.Error:
+        roll_back(target)

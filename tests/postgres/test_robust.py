@@ -156,9 +156,25 @@ def test_what_a_migration_does_to_its_session_does_not_break_the_records(
     nobody = f"nobody_{database.url.rpartition('/')[2]}"
     database.sql(f"CREATE ROLE {nobody}")
     statement = statement.format(nobody=nobody)
-    service = make_service(_1_a=f"CREATE TABLE public.a (); {statement};", _2_b=f"{statement};", _3_c="SELECT 2;")
+    service = make_service(
+        _1_a=f"CREATE TABLE public.a (); {statement};", _2_b=f"{statement};", _3_c="SELECT 2;", _4_d="CREATE nonsense;"
+    )
+    assert service.mooring().code == 30
+    service.write(_4_d="SELECT 3;")
     assert service.mooring().code == 0
-    assert database.sql("SELECT count(*) FROM public.goose_ingestion_ledger") == [(4,)]
+    assert database.sql("SELECT count(*) FROM public.goose_ingestion_ledger") == [(5,)]
+
+
+def test_a_failure_is_told_although_nothing_more_can_be_written(make_service: MakeService) -> None:
+    service = make_service(
+        _1_a="CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'no space' USING ERRCODE = 'disk_full'; END $$;"
+        " CREATE TRIGGER full_disk BEFORE UPDATE ON goose_ingestion_ledger FOR EACH ROW EXECUTE FUNCTION full_disk();",
+        _2_b="CREATE nonsense;",
+    )
+    outcome = service.mooring()
+    assert outcome.code == 30
+    assert outcome.last_word.startswith('exit 30: 2_b.sql:2:8: syntax error at or near "nonsense"')
 
 
 def test_a_migration_that_discards_all_does_not_lose_the_lock(make_service: MakeService, database: Database) -> None:
