@@ -22,6 +22,8 @@ UNUSED = {
     *("pydantic._internal._dataclasses", "pydantic._internal._discriminated_union"),
     *("structlog.stdlib", "structlog.threadlocal", "structlog.twisted", "structlog.types"),
 }
+_ASKED = {"__cached__", "__file__", "__path__"}
+"""What the import system asks a module for that may not have it."""
 _lock = RLock()
 _loaders: dict[str, Loader] = {}
 """What loads those that are waiting."""
@@ -35,7 +37,7 @@ class Lazy(ModuleType):
 
     def __getattr__(self, name: str) -> object:
         """Load the module, unless it is only the import system that asks. Raises AttributeError."""
-        if not name.startswith("__") or name == "__all__":
+        if name not in _ASKED:
             with _lock:
                 if loader := _loaders.pop(self.__name__, None):
                     loader.exec_module(self)

@@ -15,6 +15,7 @@ import pytest
         "import ssl; ssl.SSLContext; assert '_ssl' in sys.modules",
         "from ssl import SSLContext; assert '_ssl' in sys.modules",
         "import ctypes.util; assert '_ctypes' not in sys.modules; ctypes.util.find_library; ctypes.c_int",
+        "import ctypes; assert ctypes.__version__",
         "from token import *; assert NAME",
         "import token; assert token.__spec__.name == 'token' and token.__file__; assert token.NAME and dir(token)",
         "import token; token.NAME; assert not hasattr(token, 'nothing') and not hasattr(token, '__nothing__')",
