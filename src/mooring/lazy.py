@@ -9,11 +9,6 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from threading import RLock
 from types import ModuleType
-from typing import TYPE_CHECKING
-
-
-if TYPE_CHECKING:
-    from importlib.abc import Loader  # with much of what is not to be loaded
 
 
 UNUSED = {
@@ -25,8 +20,6 @@ UNUSED = {
 _ASKED = {"__cached__", "__file__", "__path__"}
 """What the import system asks a module for that may not have it."""
 _lock = RLock()
-_loaders: dict[str, Loader] = {}
-"""What loads those that are waiting."""
 
 
 class Lazy(ModuleType):
@@ -39,7 +32,8 @@ class Lazy(ModuleType):
         """Load the module, unless it is only the import system that asks. Raises AttributeError."""
         if name not in _ASKED:
             with _lock:
-                if loader := _loaders.pop(self.__name__, None):
+                if (spec := self.__spec__) and spec.loader_state:
+                    loader, spec.loader_state = spec.loader_state, None
                     loader.exec_module(self)
             if name in self.__dict__:
                 return self.__dict__[name]
@@ -53,7 +47,7 @@ class Finder:
         """Where a module is; None for those that are used."""
         spec = PathFinder.find_spec(name, path, target) if name in UNUSED else None
         if spec and spec.loader:
-            _loaders[name], spec.loader = spec.loader, self  # type: ignore[assignment] # as far as it has to be one
+            spec.loader_state, spec.loader = spec.loader, self  # type: ignore[assignment] # as far as it has to be one
         return spec
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
