@@ -52,25 +52,19 @@ class Bench:
     def __init__(self, port: int, root: Path, image: Path | None) -> None:
         self.port = port
         self.root = root
-        self.image = image
-        """The image's files, if they are here: `root` is among them then."""
+        """Among the image's files, if they are here."""
+        self.ours: dict[Tool, Command] = {OURS: (sys.executable, "-I", "-c", IMPORTS)}
+        """Mooring in the ways that it is installed here, each with the bare imports there."""
+        if image:
+            self.ours[mooring(image)] = imports(image)
+        self.tools = installed(*self.ours)
+        """All that is measured."""
         self._databases = 0
 
     @property
     def database(self) -> str:
         """The database's name."""
         return f"bench{self._databases}"
-
-    @property
-    def ours(self) -> dict[Tool, Command]:
-        """Mooring in the ways that it is installed here, each with the bare imports there."""
-        here = {OURS: (sys.executable, "-I", "-c", IMPORTS)}
-        return here | ({mooring(self.image): imports(self.image)} if self.image else {})
-
-    @property
-    def tools(self) -> list[Tool]:
-        """All that is measured."""
-        return installed(*list(self.ours)[1:])
 
     def sql(self, text: str, database: str = "postgres") -> list[tuple[object, ...]]:
         """Run one statement."""
@@ -143,17 +137,17 @@ def ratio(value: float, unit: float) -> str:
 
 def peers(bench: Bench, runs: int) -> Iterator[Sequence[object]]:
     """A row for each tool; the first of them is goose, to which the others are compared. What is near goes in turns."""
-    near: dict[str, list[tuple[Cost, Cost]]] = defaultdict(list)
+    near: dict[Tool, list[tuple[Cost, Cost]]] = defaultdict(list)
     alone: list[float] = []
     for _ in range(runs):
         for tool in bench.tools:
             bench.fresh()
-            near[tool.name].append((bench.run(tool), bench.run(tool)))
+            near[tool].append((bench.run(tool), bench.run(tool)))
         alone.append(server_alone(bench))
     far = Distance(bench.port, 10)
     goose: list[float] = []
     for tool in bench.tools:
-        first, idle = map(typical, zip(*near[tool.name], strict=True))
+        first, idle = map(typical, zip(*near[tool], strict=True))
         bench.fresh()
         far.round_trips = 0
         first_far = bench.run(tool, far.port)
@@ -171,10 +165,10 @@ def peers(bench: Bench, runs: int) -> Iterator[Sequence[object]]:
 def server_alone(bench: Bench) -> float:
     """The seconds that the server takes for the same tables, each in a transaction: on an open connection, and no records."""
     bench.fresh()
-    queries = [[BEGIN, Query(table(number)), COMMIT] for number in range(1, FILES + 1)]
+    queries = [query for number in range(1, FILES + 1) for query in (BEGIN, Query(table(number)), COMMIT)]
     with psycopg.connect(Place(bench.port, bench.database, PASSWORD).url(), autocommit=True) as connection:
         begun = time.perf_counter()
-        ask(connection, list(itertools.chain(*queries)))
+        ask(connection, queries)
         return time.perf_counter() - begun
 
 
@@ -239,10 +233,9 @@ def growth(bench: Bench, runs: int) -> Iterator[Sequence[object]]:
         yield count, 1, f"{first.wall:.2f}", f"{first.memory:.0f}", f"{idle.wall:.3f}", *_last(idle), near.round_trips
     bench.fresh()
     bench.run(ours)
-    names = ", ".join(f"_{number}" for number in range(99))
-    for name in names.split(", "):
+    for number in range(99):
         for original in ("goose_bench", "goose_bench_ledger"):
-            copy = original.replace("bench", f"bench{name}")
+            copy = original.replace("bench", f"bench_{number}")
             bench.sql(f"CREATE TABLE {copy} (LIKE {original} INCLUDING ALL)", bench.database)
             bench.sql(f"INSERT INTO {copy} SELECT * FROM {original}", bench.database)
     idle = typical([bench.run(ours) for _ in range(runs)])

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.bench.tools import IMPORTS, OURS, Command, Place, Tool
+from tests.image.docker import exported
 
 
 IMAGE = "mooring:latest"
@@ -26,11 +27,8 @@ def unpacked() -> Iterator[Path | None]:
     ):
         yield None
         return
-    made = subprocess.run(("docker", "create", IMAGE), capture_output=True, text=True, check=True)
-    with tempfile.TemporaryDirectory(prefix="mooring-image-") as root:
-        Path(root).chmod(0o755)
-        subprocess.run(f"docker export {made.stdout.strip()} | tar -x -C {root}", shell=True, check=True)  # noqa: S602
-        subprocess.run(("docker", "rm", made.stdout.strip()), capture_output=True, check=True)
+    with tempfile.TemporaryDirectory(prefix="mooring-image-") as root, exported(IMAGE) as files:
+        files.extractall(root, filter="fully_trusted")
         yield Path(root)
 
 

@@ -113,7 +113,7 @@ def _alembic(folder: Path, place: Place) -> tuple[Command, Mapping[str, str]]:
 
 GOOSE = Tool("goose", _goose_file, _goose)
 OURS = Tool("Mooring", _goose_file, _mooring)
-TOOLS = [
+PEERS = [
     GOOSE,
     Tool(
         "golang-migrate",
@@ -129,11 +129,10 @@ TOOLS = [
     ),
     Tool("Alembic", _revision, _alembic),
     Tool("Flyway", lambda number: {f"V{number}__t.sql": table(number)}, _flyway),
-    OURS,
 ]
 
 
-def installed(*more: Tool) -> list[Tool]:
-    """Those whose command is here."""
+def installed(*ours: Tool) -> list[Tool]:
+    """The peers whose command is here, and ours."""
     place = Place(0, "", "")
-    return [tool for tool in (*TOOLS, *more) if shutil.which(str(tool.command(Path(), place)[0][0]))]
+    return [tool for tool in (*PEERS, *ours) if shutil.which(str(tool.command(Path(), place)[0][0]))]

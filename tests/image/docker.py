@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
+import tarfile
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -104,6 +106,16 @@ def layers(image: str) -> list[str]:
     """The digests of what an image holds, from the lowest layer to the highest."""
     found: list[str] = json.loads(docker("inspect", "--format={{json .RootFS.Layers}}", image))
     return found
+
+
+def exported(image: str) -> tarfile.TarFile:
+    """The files of an image."""
+    identity = docker("create", image)
+    try:
+        content = subprocess.run(["docker", "export", identity], capture_output=True, check=True).stdout
+    finally:
+        docker("rm", identity)
+    return tarfile.open(fileobj=io.BytesIO(content))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.image.docker import RESTRICTED, ROOT, built, docker, layers, python, run, started
+from tests.image.docker import RESTRICTED, ROOT, built, docker, exported, layers, python, run, started
 
 
 GIVEN = "TEST_IMAGE" in os.environ
@@ -26,7 +25,7 @@ SITE = "usr/lib/python3/dist-packages"
 def files(each_image: str) -> dict[str, tarfile.TarInfo]:
     """Every file, folder and link of a container's file system, without what the engine puts there."""
     own = (".dockerenv", "dev", "proc", "sys", "etc/hostname", "etc/hosts", "etc/mtab", "etc/resolv.conf")
-    with _exported(each_image) as archive:
+    with exported(each_image) as archive:
         members = {member.name.rstrip("/"): member for member in archive.getmembers()}
     return {name: member for name, member in members.items() if not name.startswith(own)}
 
@@ -34,21 +33,12 @@ def files(each_image: str) -> dict[str, tarfile.TarInfo]:
 @pytest.fixture(scope="module")
 def modules(each_image: str) -> dict[str, bytes]:
     """The beginning of every file of Python's."""
-    with _exported(each_image) as archive:
+    with exported(each_image) as archive:
         return {
             member.name: opened.read(16)
             for member in archive.getmembers()
             if member.name.endswith((".py", ".pyc")) and (opened := archive.extractfile(member))
         }
-
-
-def _exported(image: str) -> tarfile.TarFile:
-    identity = docker("create", image)
-    try:
-        content = subprocess.run(["docker", "export", identity], capture_output=True, check=True).stdout
-    finally:
-        docker("rm", identity)
-    return tarfile.open(fileobj=io.BytesIO(content))
 
 
 @pytest.mark.parametrize("user", ["65532:65532", "12345", "1000670000:0", "0"])

@@ -9,27 +9,14 @@ import sys
 from collections.abc import Mapping
 
 from mooring.lazy import UNUSED
+from tests.bench.tools import IMPORTS
 from tests.postgres.conftest import Service
 
 
-IMPORTS = "import psycopg, structlog; from pydantic_settings import BaseSettings"
 OWN = {
     *("cli", "database", "errors", "formats", "formats.detect", "formats.folder", "formats.goose", "history", "ledger"),
-    *(
-        "lazy",
-        "lexer",
-        "lock",
-        "migration",
-        "names",
-        "ownership",
-        "plan",
-        "proof",
-        "report",
-        "run",
-        "settings",
-        "signals",
-    ),
-    *("status", "tables", "resume", "up", "wire"),
+    *("lazy", "lexer", "lock", "migration", "names", "ownership", "plan", "proof", "report", "run", "settings"),
+    *("signals", "status", "tables", "resume", "up", "wire"),
 }
 """Mooring's modules on the way to "nothing to do"."""
 BEYOND_THE_PACKAGES = 20

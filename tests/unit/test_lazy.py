@@ -8,6 +8,9 @@ import sys
 import pytest
 
 
+SETUP = "import sys; from mooring.lazy import Finder; sys.meta_path.insert(0, Finder())"
+
+
 @pytest.mark.parametrize(
     "code",
     [
@@ -22,11 +25,10 @@ import pytest
     ],
 )
 def test_a_module_is_loaded_when_something_of_it_is_used(code: str) -> None:
-    setup = "import sys; from mooring.lazy import Finder; sys.meta_path.insert(0, Finder())"
-    subprocess.run([sys.executable, "-c", f"{setup}; {code}"], check=True)
+    subprocess.run([sys.executable, "-c", f"{SETUP}; {code}"], check=True)
 
 
 def test_what_a_module_does_not_have_is_an_error_like_any_other() -> None:
-    code = "import sys; from mooring.lazy import Finder; sys.meta_path.insert(0, Finder()); import token; token.nothing"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", f"{SETUP}; import token; token.nothing"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.stderr.splitlines()[-1] == "AttributeError: module 'token' has no attribute 'nothing'"
